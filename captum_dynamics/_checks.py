@@ -1,0 +1,98 @@
+"""The only validators: each says what was expected, for which argument, what came."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def check_matrix(
+    name: str, value: Tensor, columns: int, device: torch.device | None = None
+) -> Tensor:
+    """Return `value` if it is a finite floating (n, columns) tensor on `device`."""
+    check_floating(name, value)
+    if value.ndim != 2 or value.shape[1] != columns:
+        raise ValueError(
+            f"Expected `{name}` to have shape (n, {columns}), got {tuple(value.shape)}."
+        )
+    check_finite(name, value)
+    if device is not None and value.device != device:
+        raise ValueError(
+            f"Expected `{name}` on {device}, where the dynamics live, "
+            f"got {value.device}; move it with `.to(...)`."
+        )
+    return value
+
+
+def check_rows(name: str, value: Tensor) -> Tensor:
+    """Return `value` if it has at least one row."""
+    if value.shape[0] == 0:
+        raise ValueError(f"Expected `{name}` to have at least one row, got none.")
+    return value
+
+
+def check_inputs(
+    name: str,
+    value: Tensor,
+    rows: int,
+    columns: int,
+    device: torch.device | None = None,
+) -> Tensor:
+    """Return one input a row, (rows, columns), from as many rows, one, or a vector."""
+    check_floating(name, value)
+    matrix = value[None] if value.ndim == 1 else value
+    if matrix.ndim == 2 and matrix.shape == (1, columns):
+        matrix = matrix.expand(rows, columns)
+    if matrix.shape != (rows, columns):
+        raise ValueError(
+            f"Expected `{name}` to have shape ({rows}, {columns}), (1, {columns}) or "
+            f"({columns},), got {tuple(value.shape)}."
+        )
+    return check_matrix(name, matrix, columns, device)
+
+
+def check_floating(name: str, value: Tensor) -> Tensor:
+    """Return `value` if it is a real floating tensor."""
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"Expected `{name}` to be a tensor, got {type(value).__name__}."
+        )
+    if not value.is_floating_point():
+        raise TypeError(
+            f"Expected `{name}` to be a floating tensor, got {value.dtype}; "
+            f"convert it with `.double()`."
+        )
+    return value
+
+
+def check_finite(name: str, value: Tensor) -> Tensor:
+    """Return `value` if it holds neither NaN nor infinity."""
+    bad = int((~torch.isfinite(value)).sum())
+    if bad:
+        raise ValueError(
+            f"Expected `{name}` to be finite, got {bad} NaN or infinite of "
+            f"{value.numel()} values."
+        )
+    return value
+
+
+def check_lengths(name: str, value: Tensor, rows: int, steps: int) -> Tensor:
+    """Return `value` if it holds `rows` sequence lengths between 1 and `steps`."""
+    if value.shape != (rows,) or value.is_floating_point():
+        raise ValueError(
+            f"Expected `{name}` to hold {rows} whole numbers, got shape "
+            f"{tuple(value.shape)} of {value.dtype}."
+        )
+    if rows and (int(value.min()) < 1 or int(value.max()) > steps):
+        raise ValueError(
+            f"Expected `{name}` between 1 and {steps}, got values from "
+            f"{int(value.min())} to {int(value.max())}; drop empty sequences first."
+        )
+    return value
+
+
+def check_positive(name: str, value: float) -> float:
+    """Return `value` if it is above zero."""
+    if not value > 0:
+        raise ValueError(f"Expected `{name}` to be positive, got {value}.")
+    return value

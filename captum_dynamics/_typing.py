@@ -1,0 +1,19 @@
+"""Shapes as types: points are always axis 0, the state is always last."""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Complex, Float, Int
+from torch import Tensor
+
+States = Float[Tensor, "n d"]
+Inputs = Float[Tensor, "n k"]
+StateSequences = Float[Tensor, "n t d"]
+InputSequences = Float[Tensor, "n t k"]
+PerPoint = Float[Tensor, " n"]
+Mask = Bool[Tensor, " n"]
+Counts = Int[Tensor, " n"]
+Jacobians = Float[Tensor, "n d d"]
+InputJacobians = Float[Tensor, "n d k"]
+Eigenvalues = Complex[Tensor, "n d"]
+Eigenvectors = Complex[Tensor, "n d d"]
+Memory = Float[Tensor, "n m"]

@@ -1,0 +1,119 @@
+"""What an adapter is: a dynamics map that knows how its layer is called."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from captum_dynamics._typing import (
+    Counts,
+    Inputs,
+    InputSequences,
+    Jacobians,
+    States,
+    StateSequences,
+)
+from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.exceptions import UnsupportedLayerError
+
+Self = TypeVar("Self", bound="RecurrentAdapter")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One sequence of inputs that a layer read, batch first, in float64.
+
+    Attributes:
+        inputs: the layer's inputs (n, t, k); padded steps are zero.
+        initial_states: flat states (n, d) before the first step.
+        lengths: steps (n,) that belong to each sequence.
+    """
+
+    inputs: InputSequences
+    initial_states: States
+    lengths: Counts
+
+
+class CallConvention(ABC):
+    """How a layer's `forward` takes its inputs and states, and gives its outputs."""
+
+    one_step: bool = False
+    """Whether a call is one step, so that a sequence is a loop of calls."""
+
+    @abstractmethod
+    def read(
+        self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Call:
+        """Read what one call of the layer was given."""
+
+    @abstractmethod
+    def replace_inputs(
+        self, inputs: InputSequences, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The same call with other inputs, in the layer's own order and dtype."""
+
+    @abstractmethod
+    def write(
+        self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
+    ) -> Any:
+        """The output the layer would give for these states, in the form of `output`."""
+
+
+class RecurrentAdapter(DynamicsMap):
+    """The dynamics of one recurrent layer.
+
+    Subclass it, take the layer in `__init__`, state `layout`, `input_dim` and `step`,
+    and decorate the class with `register_adapter(Layer)`. Set `calls` where the layer
+    is not called like a `torch.nn` cell, `forward(inputs, states) -> states`.
+    """
+
+    calls: CallConvention
+
+    @classmethod
+    def from_layer(
+        cls: type[Self], layer: nn.Module, *, layer_index: int | None = None
+    ) -> RecurrentAdapter:
+        """Adapt a layer; `layer_index` selects one of several stacked layers."""
+        if layer_index is not None:
+            raise ValueError(
+                f"Expected no `layer_index` for {type(layer).__name__}, which is not "
+                f"a stack of layers, got {layer_index}."
+            )
+        return cls(layer)  # type: ignore[call-arg]
+
+    @property
+    def output_dim(self) -> int:
+        """Leading columns of the state that the next layer reads."""
+        return self.layout.blocks[0].size
+
+
+class TorchLayer(RecurrentAdapter):
+    """A layer of `torch.nn`: its state starts with the output h, `output_dim` wide."""
+
+    def state_box(
+        self, lowest_inputs: Inputs, highest_inputs: Inputs
+    ) -> tuple[States, States] | None:
+        """Bounds of a box of states mapped into itself by every input of a box."""
+        return None
+
+    def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
+        return self.state_box(inputs, inputs)
+
+
+def scale_rows(factors: States, matrix: Tensor) -> Tensor:
+    """diag(factors) matrix for each row of factors: (n, d), (d, m) -> (n, d, m)."""
+    return factors[:, :, None] * matrix
+
+
+def diagonal(values: States) -> Jacobians:
+    """One diagonal matrix for each row."""
+    return torch.diag_embed(values)
+
+
+def refuse(layer: nn.Module, reason: str) -> UnsupportedLayerError:
+    """The error for a layer whose dynamics cannot be read faithfully."""
+    return UnsupportedLayerError(f"Cannot adapt {type(layer).__name__}: {reason}")

@@ -1,0 +1,165 @@
+"""How torch.nn calls its sequence layers and its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from captum_dynamics._typing import InputSequences, States, StateSequences
+from captum_dynamics.adapters._base import Call, CallConvention
+from captum_dynamics.dynamics import DynamicsMap
+
+
+class SequenceCalls(CallConvention):
+    """`forward(inputs, hx=None) -> (outputs, h_n)` of nn.RNN, nn.GRU and nn.LSTM."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        """Keep what the layer's settings say of its tensors."""
+        self._batch_first = bool(layer.batch_first)
+        self._layers = int(layer.num_layers)
+        self._has_cell_state = isinstance(layer, nn.LSTM)
+
+    def read(
+        self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Call:
+        """Read inputs in any of torch's forms, with the initial state in user order."""
+        given = args[0] if args else kwargs["input"]
+        hx = args[1] if len(args) > 1 else kwargs.get("hx")
+        inputs, lengths = self._batch_major(given)
+        inputs = inputs.detach().to(dynamics.dtype)
+        if hx is None:
+            initial = inputs.new_zeros(len(inputs), dynamics.state_dim)
+        else:
+            initial = self._flatten(hx).detach().to(dynamics.dtype)
+        return Call(inputs, initial, lengths)
+
+    def replace_inputs(
+        self, inputs: InputSequences, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put inputs (n, t, k) in the place of the call's own."""
+        given = args[0] if args else kwargs["input"]
+        replaced = self._like(inputs, given)
+        if args:
+            return (replaced, *args[1:]), kwargs
+        return args, {**kwargs, "input": replaced}
+
+    def write(
+        self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
+    ) -> tuple[Any, Any]:
+        """Write states (n, t, d) as (outputs, h_n), or (outputs, (h_n, c_n))."""
+        template = output[0]
+        top = dynamics.layout.blocks[-2 if self._has_cell_state else -1].name
+        outputs = self._like(dynamics.layout.split(states)[top], template)
+        last = states[torch.arange(len(states)), call.lengths - 1]
+        return outputs, self._unflatten(dynamics, last, output[1])
+
+    def _batch_major(self, given: Tensor | PackedSequence) -> tuple[Tensor, Tensor]:
+        if isinstance(given, PackedSequence):
+            inputs, lengths = pad_packed_sequence(given, batch_first=True)
+            return inputs, lengths.to(inputs.device)
+        if given.ndim == 2:
+            inputs = given[None]
+        else:
+            inputs = given if self._batch_first else given.transpose(0, 1)
+        rows, steps = inputs.shape[:2]
+        return inputs, torch.full((rows,), steps, device=inputs.device)
+
+    def _like(self, sequences: Tensor, template: Tensor | PackedSequence) -> Any:
+        """Put (n, t, w) sequences in the order, form and dtype of `template`."""
+        if isinstance(template, PackedSequence):
+            return _pack_like(sequences, template)
+        sequences = sequences.to(template.dtype)
+        if template.ndim == 2:
+            return sequences[0]
+        return sequences if self._batch_first else sequences.transpose(0, 1)
+
+    def _flatten(self, hx: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        given = hx if isinstance(hx, tuple) else (hx,)
+        parts = [part if part.ndim == 3 else part[:, None] for part in given]
+        columns = [part[level] for level in range(self._layers) for part in parts]
+        return torch.cat(columns, dim=-1)
+
+    def _unflatten(self, dynamics: DynamicsMap, last: Tensor, template: Any) -> Any:
+        columns = list(dynamics.layout.split(last).values())
+        kinds = 2 if self._has_cell_state else 1
+        parts = [torch.stack(columns[kind::kinds]) for kind in range(kinds)]
+        templates = template if isinstance(template, tuple) else (template,)
+        shaped = tuple(
+            (part if like.ndim == 3 else part[:, 0]).to(like.dtype)
+            for part, like in zip(parts, templates, strict=True)
+        )
+        return shaped if self._has_cell_state else shaped[0]
+
+
+class CellCalls(CallConvention):
+    """`forward(input, state=None) -> state`, one step; a state may be a tuple."""
+
+    one_step = True
+
+    def read(
+        self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Call:
+        """Read one step as a sequence of one."""
+        named = list(kwargs.values())
+        given, state = (*args, *named, None)[:2]
+        inputs = (given if given.ndim == 2 else given[None]).detach()
+        inputs = inputs.to(dynamics.dtype)
+        if state is None:
+            initial = inputs.new_zeros(len(inputs), dynamics.state_dim)
+        else:
+            initial = _flat(state, dynamics).detach().to(dynamics.dtype)
+        ones = torch.ones(len(inputs), dtype=torch.long, device=inputs.device)
+        return Call(inputs[:, None], initial, ones)
+
+    def replace_inputs(
+        self, inputs: InputSequences, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Put the one step of inputs (n, 1, k) in the place of the call's own."""
+        given = args[0] if args else next(iter(kwargs.values()))
+        step = inputs[:, 0] if given.ndim == 2 else inputs[0, 0]
+        step = step.to(given.dtype)
+        if args:
+            return (step, *args[1:]), kwargs
+        name = next(iter(kwargs))
+        return args, {**kwargs, name: step}
+
+    def write(
+        self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
+    ) -> Any:
+        """Write the one step of states (n, 1, d) in the form the cell returns."""
+        parts = output if isinstance(output, tuple) else (output,)
+        columns = list(dynamics.layout.split(states[:, -1]).values())
+        shaped = tuple(
+            (column if like.ndim == 2 else column[0]).to(like.dtype)
+            for column, like in zip(columns, parts, strict=True)
+        )
+        return shaped if isinstance(output, tuple) else shaped[0]
+
+
+def _flat(state: Tensor | Sequence[Tensor], dynamics: DynamicsMap) -> States:
+    parts = state if isinstance(state, (tuple, list)) else (state,)
+    columns = [part if part.ndim == 2 else part[None] for part in parts]
+    flat = torch.cat(columns, dim=-1)
+    if flat.shape[-1] != dynamics.state_dim:
+        raise ValueError(
+            f"Expected the layer's state to have {dynamics.state_dim} columns, "
+            f"got {flat.shape[-1]}."
+        )
+    return flat
+
+
+def _pack_like(sequences: Tensor, template: PackedSequence) -> PackedSequence:
+    order = template.sorted_indices
+    rows = sequences if order is None else sequences[order]
+    sizes = template.batch_sizes.tolist()
+    data = torch.cat([rows[:size, step] for step, size in enumerate(sizes)])
+    return PackedSequence(
+        data.to(template.data.dtype),
+        template.batch_sizes,
+        template.sorted_indices,
+        template.unsorted_indices,
+    )

@@ -1,0 +1,193 @@
+"""Which adapter reads which layer, and how a layer is found in a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from captum_dynamics.adapters._base import RecurrentAdapter, refuse
+from captum_dynamics.exceptions import AdapterNotFoundError, LayerNotFoundError
+
+_ADAPTERS: dict[type[nn.Module], type[RecurrentAdapter]] = {}
+Adapter = TypeVar("Adapter", bound=type[RecurrentAdapter])
+
+
+def register_adapter(*layer_types: type[nn.Module]) -> Callable[[Adapter], Adapter]:
+    """Register an adapter class for layer types and their subclasses.
+
+    Args:
+        *layer_types: module classes that the decorated adapter reads.
+
+    Returns:
+        A decorator that registers the class and returns it unchanged.
+
+    Raises:
+        ValueError: when a type already has an adapter.
+
+    Example:
+        >>> import torch, captum_dynamics as cd
+        >>> class Leaky(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.linear = torch.nn.Linear(3, 3)
+        ...     def forward(self, inputs, states):
+        ...         return 0.9 * states + 0.1 * torch.tanh(self.linear(states) + inputs)
+        >>> @cd.register_adapter(Leaky)
+        ... class LeakyAdapter(cd.RecurrentAdapter):
+        ...     input_dim = 3
+        ...     layout = cd.StateLayout((cd.Block("h", 3),))
+        ...     def __init__(self, layer):
+        ...         self.weight = layer.linear.weight.detach().double()
+        ...         self.bias = layer.linear.bias.detach().double()
+        ...     def step(self, states, inputs):
+        ...         drive = states @ self.weight.mT + self.bias + inputs
+        ...         return 0.9 * states + 0.1 * torch.tanh(drive)
+        >>> cd.adapt(Leaky()).state_dim
+        3
+    """
+
+    def register(adapter: Adapter) -> Adapter:
+        for layer_type in layer_types:
+            known = _ADAPTERS.get(layer_type)
+            if known is not None and known is not adapter:
+                raise ValueError(
+                    f"Expected {layer_type.__name__} to have no adapter yet, but "
+                    f"{known.__name__} reads it."
+                )
+            _ADAPTERS[layer_type] = adapter
+        return adapter
+
+    return register
+
+
+def list_adapters() -> dict[str, str]:
+    """Name of each registered layer type, with the name of its adapter.
+
+    Example:
+        >>> import captum_dynamics as cd
+        >>> cd.list_adapters()["torch.nn.modules.rnn.GRU"]
+        'GRUAdapter'
+    """
+    named = {
+        f"{layer.__module__}.{layer.__qualname__}": adapter.__name__
+        for layer, adapter in _ADAPTERS.items()
+    }
+    return dict(sorted(named.items()))
+
+
+def adapt(
+    model: nn.Module,
+    layer: str | nn.Module | None = None,
+    *,
+    layer_index: int | None = None,
+) -> RecurrentAdapter:
+    """Turn a recurrent layer into a dynamics map.
+
+    The map is a float64 copy of the layer's equations: later training of the layer
+    does not change it, and nothing about the model is changed.
+
+    Args:
+        model: the host model, or the recurrent layer itself.
+        layer: dotted path of the layer in the model, or the layer. It may be left
+            out where `model` is a layer or holds exactly one.
+        layer_index: one layer of a stack, counted from 0; its inputs are the outputs
+            of the layer below. Without it a stack is one joint map.
+
+    Returns:
+        The layer's dynamics, with blocks such as "h" and "c" in `layout`.
+
+    Raises:
+        LayerNotFoundError: no such path; the message lists the recurrent layers.
+        AdapterNotFoundError: nothing registered reads the layer.
+        UnsupportedLayerError: the layer's dynamics cannot be read faithfully.
+
+    Example:
+        >>> import torch, captum_dynamics as cd
+        >>> model = torch.nn.ModuleDict({"rnn": torch.nn.GRU(4, 8)})
+        >>> cd.adapt(model, "rnn").layout
+        StateLayout(blocks=(Block(name='h', size=8),))
+    """
+    found = find_layer(model, layer)
+    _refuse_opaque(found)
+    adapter = _lookup(type(found))
+    if adapter is None:
+        raise AdapterNotFoundError(
+            f"No adapter reads {type(found).__name__}. Register one with "
+            f"`@captum_dynamics.register_adapter({type(found).__name__})`, or wrap its "
+            f"step with `captum_dynamics.FunctionAdapter`."
+        )
+    return adapter.from_layer(found, layer_index=layer_index)
+
+
+def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
+    """Find a layer in a model by path, by identity, or because it is the only one."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"Expected `model` to be a torch.nn.Module, got {type(model).__name__}."
+        )
+    if isinstance(layer, nn.Module):
+        if all(module is not layer for module in model.modules()):
+            raise LayerNotFoundError(
+                f"The given {type(layer).__name__} is not part of `model`."
+                + _listing(model)
+            )
+        return layer
+    if layer is None:
+        return _only_layer(model)
+    try:
+        return model.get_submodule(layer)
+    except AttributeError:
+        raise LayerNotFoundError(
+            f"`model` has no layer at {layer!r}." + _listing(model)
+        ) from None
+
+
+def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Paths of the layers in a model that a registered adapter reads."""
+    return {
+        path: module
+        for path, module in model.named_modules()
+        if _lookup(type(module)) is not None
+    }
+
+
+def _only_layer(model: nn.Module) -> nn.Module:
+    found = recurrent_layers(model)
+    if "" in found or not found:
+        return model
+    if len(found) > 1:
+        raise LayerNotFoundError("Say which `layer` to read." + _listing(model))
+    return next(iter(found.values()))
+
+
+def _listing(model: nn.Module) -> str:
+    found = recurrent_layers(model)
+    if not found:
+        return " It holds no recurrent layer that a registered adapter reads."
+    rows = (f"{path!r} ({type(m).__name__})" for path, m in found.items())
+    return f" Its recurrent layers: {', '.join(rows)}."
+
+
+def _lookup(layer_type: type[nn.Module]) -> type[RecurrentAdapter] | None:
+    for base in layer_type.__mro__:
+        if base in _ADAPTERS:
+            return _ADAPTERS[base]
+    return None
+
+
+def _refuse_opaque(layer: nn.Module) -> None:
+    if isinstance(layer, torch.jit.ScriptModule):
+        raise refuse(
+            layer,
+            "it is scripted or traced, and its equations cannot be read; adapt the "
+            "original module, before `torch.jit`.",
+        )
+    if "quantized" in type(layer).__module__:
+        raise refuse(
+            layer,
+            "it is quantised, so that gradients through it are silently missing; "
+            "adapt the float module it was made from.",
+        )

@@ -1,0 +1,126 @@
+"""Stacked layers of torch.nn as one joint map: layer l + 1 reads the new h of l."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
+from captum_dynamics.adapters._base import RecurrentAdapter, TorchLayer
+from captum_dynamics.adapters._calls import SequenceCalls
+from captum_dynamics.adapters._weights import check_sequence_layer
+from captum_dynamics.dynamics import Block, StateLayout, Traits
+
+Build = Callable[[nn.RNNBase, int], TorchLayer]
+
+
+def adapt_stack(
+    layer: nn.Module, layer_index: int | None, build: Build
+) -> RecurrentAdapter:
+    """Adapt one layer of an nn.RNN, GRU or LSTM, or all of them jointly."""
+    if not isinstance(layer, nn.RNNBase):
+        raise TypeError(
+            f"Expected a torch.nn sequence layer, got {type(layer).__name__}."
+        )
+    check_sequence_layer(layer)
+    indices = range(layer.num_layers)
+    if layer_index is not None:
+        if layer_index not in indices:
+            raise ValueError(
+                f"Expected `layer_index` between 0 and {layer.num_layers - 1}, "
+                f"got {layer_index}."
+            )
+        indices = range(layer_index, layer_index + 1)
+    layers = tuple(build(layer, index) for index in indices)
+    adapter = layers[0] if len(layers) == 1 else Stack(layers)
+    adapter.calls = SequenceCalls(layer)
+    return adapter
+
+
+class Stack(RecurrentAdapter):
+    """The joint map of stacked layers; its Jacobian is block lower triangular."""
+
+    def __init__(self, layers: tuple[TorchLayer, ...]) -> None:
+        """Take the layers from the first, which reads the input, to the last."""
+        self.layers = layers
+        linear = all(layer.traits.piecewise_linear for layer in layers)
+        self.traits = Traits(piecewise_linear=linear)
+
+    @property
+    def layout(self) -> StateLayout:
+        return StateLayout(
+            tuple(
+                Block(f"{block.name}{level}", block.size)
+                for level, layer in enumerate(self.layers)
+                for block in layer.layout.blocks
+            )
+        )
+
+    @property
+    def input_dim(self) -> int:
+        return self.layers[0].input_dim
+
+    @property
+    def device(self) -> torch.device | None:
+        return self.layers[0].device
+
+    def step(self, states: States, inputs: Inputs) -> States:
+        return torch.cat([new for _, _, _, new in self._levels(states, inputs)], -1)
+
+    def ungated_residual(self, states: States, inputs: Inputs) -> States:
+        parts = [
+            layer.ungated_residual(old, read)
+            for layer, old, read, _ in self._levels(states, inputs)
+        ]
+        return torch.cat(parts, dim=-1)
+
+    def jacobians(self, states: States, inputs: Inputs) -> Jacobians:
+        rows: list[Tensor] = []
+        below = states.new_zeros(len(states), self.input_dim, self.state_dim)
+        start = 0
+        for layer, old, read, _ in self._levels(states, inputs):
+            stop = start + layer.state_dim
+            row = layer.input_jacobians(old, read) @ below
+            row[:, :, start:stop] += layer.jacobians(old, read)
+            rows.append(row)
+            below, start = row[:, : layer.output_dim], stop
+        return torch.cat(rows, dim=1)
+
+    def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
+        rows: list[Tensor] = []
+        below = torch.eye(self.input_dim, dtype=states.dtype, device=states.device)
+        for layer, old, read, _ in self._levels(states, inputs):
+            rows.append(layer.input_jacobians(old, read) @ below)
+            below = rows[-1][:, : layer.output_dim]
+        return torch.cat(rows, dim=1)
+
+    def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
+        lows, highs = [], []
+        low_read, high_read = inputs, inputs
+        for layer in self.layers:
+            box = layer.state_box(low_read, high_read)
+            if box is None:
+                return None
+            low, high = box
+            lows.append(low)
+            highs.append(high)
+            low_read, high_read = (
+                low[:, : layer.output_dim],
+                high[:, : layer.output_dim],
+            )
+        return torch.cat(lows, dim=-1), torch.cat(highs, dim=-1)
+
+    def _levels(
+        self, states: States, inputs: Inputs
+    ) -> list[tuple[TorchLayer, States, Inputs, States]]:
+        """Each layer with its old state, what it reads, and its new state."""
+        levels = []
+        read, start = inputs, 0
+        for layer in self.layers:
+            old = states[:, start : start + layer.state_dim]
+            new = layer.step(old, read)
+            levels.append((layer, old, read, new))
+            read, start = new[:, : layer.output_dim], start + layer.state_dim
+        return levels

@@ -1,0 +1,91 @@
+"""The parameters of one layer or cell of torch.nn, copied in float64."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from captum_dynamics import _checks
+from captum_dynamics.adapters._base import refuse
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Gates stacked in PyTorch's order; absent biases are zero.
+
+    Attributes:
+        inputs: (gates * hidden, k), PyTorch's `weight_ih`.
+        recurrent: (gates * hidden, output), PyTorch's `weight_hh`.
+        input_bias: (gates * hidden,), PyTorch's `bias_ih`.
+        recurrent_bias: (gates * hidden,), PyTorch's `bias_hh`.
+        projection: (output, hidden), PyTorch's `weight_hr`; the identity without one.
+    """
+
+    inputs: Tensor
+    recurrent: Tensor
+    input_bias: Tensor
+    recurrent_bias: Tensor
+    projection: Tensor | None = None
+
+    def like(self, states: Tensor) -> Weights:
+        """The same weights in the dtype of `states`."""
+        if states.dtype == self.inputs.dtype:
+            return self
+        dtype = states.dtype
+        return Weights(
+            self.inputs.to(dtype),
+            self.recurrent.to(dtype),
+            self.input_bias.to(dtype),
+            self.recurrent_bias.to(dtype),
+            None if self.projection is None else self.projection.to(dtype),
+        )
+
+    @property
+    def bias(self) -> Tensor:
+        """Both biases together, where the equations add them."""
+        return self.input_bias + self.recurrent_bias
+
+
+def layer_weights(layer: nn.RNNBase, index: int) -> Weights:
+    """Weights of one layer of a torch.nn.RNN, GRU or LSTM."""
+    suffix = f"_l{index}"
+    projection = getattr(layer, f"weight_hr{suffix}") if layer.proj_size else None
+    return _copy(layer, suffix, projection)
+
+
+def cell_weights(cell: nn.RNNCellBase) -> Weights:
+    """Weights of a torch.nn.RNNCell, GRUCell or LSTMCell."""
+    return _copy(cell, "", None)
+
+
+def check_sequence_layer(layer: nn.RNNBase) -> None:
+    """Refuse what has no single deterministic causal map."""
+    if layer.bidirectional:
+        raise refuse(
+            layer,
+            "it is bidirectional, two systems of which one runs backwards in time; "
+            "adapt a forward layer that holds the weights of one direction.",
+        )
+    if layer.training and layer.dropout > 0 and layer.num_layers > 1:
+        raise refuse(
+            layer,
+            f"dropout={layer.dropout} between its layers is active, which makes the "
+            f"map random; call `model.eval()` first.",
+        )
+
+
+def _copy(layer: nn.Module, suffix: str, projection: Tensor | None) -> Weights:
+    inputs = getattr(layer, f"weight_ih{suffix}")
+    recurrent = getattr(layer, f"weight_hh{suffix}")
+    if getattr(layer, "bias", True):
+        input_bias = getattr(layer, f"bias_ih{suffix}")
+        recurrent_bias = getattr(layer, f"bias_hh{suffix}")
+    else:
+        input_bias = recurrent_bias = inputs.new_zeros(inputs.shape[0])
+    tensors = [inputs, recurrent, input_bias, recurrent_bias]
+    if projection is not None:
+        tensors.append(projection)
+    copies = [_checks.check_finite("weights", t.detach()).clone() for t in tensors]
+    return Weights(*(copy.to(torch.float64) for copy in copies))

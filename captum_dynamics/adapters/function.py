@@ -1,0 +1,81 @@
+"""Any step function as a dynamics map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from captum_dynamics._typing import Inputs, States
+from captum_dynamics.adapters._base import CallConvention, RecurrentAdapter
+from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.dynamics import Block, StateLayout, Traits
+
+
+class FunctionAdapter(RecurrentAdapter):
+    """Wrap `step(states (n, d), inputs (n, k)) -> states (n, d)`.
+
+    Derivatives come from torch.func, so the step must be differentiable and let no
+    row influence another; parameters it closes over must accept float64 states, or
+    `traits=Traits(float64=False)` says that they do not.
+
+    Args:
+        step: the map, one row at a time.
+        state: width d of the state, or its named blocks.
+        input_dim: width k of the input; 0 for an autonomous system.
+        traits: what is known of the map.
+        box: bounds (low (d,), high (d,)) of a box the step maps into itself.
+        calls: how the layer behind the step is called, for `record`.
+
+    Example:
+        >>> import torch, captum_dynamics as cd
+        >>> switch = cd.FunctionAdapter(lambda h, x: torch.tanh(2 * h + x), 1, 1)
+        >>> starts = torch.tensor([[-1.0], [0.1], [1.0]])
+        >>> points = cd.find_fixed_points(switch, starts, torch.zeros(1, 1))
+        >>> found = points.unique().states.flatten().tolist()
+        >>> sorted(round(h, 6) + 0 for h in found)
+        [-0.957504, 0.0, 0.957504]
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Tensor, Tensor], Tensor],
+        state: int | StateLayout,
+        input_dim: int,
+        *,
+        traits: Traits | None = None,
+        box: tuple[Tensor, Tensor] | None = None,
+        calls: CallConvention | None = None,
+    ) -> None:
+        """Keep the step and what is said of it."""
+        whole = StateLayout((Block("h", state),)) if isinstance(state, int) else state
+        self._step = step
+        self._layout = whole
+        self._input_dim = input_dim
+        self._box = box
+        self.traits = Traits() if traits is None else traits
+        self.calls = CellCalls() if calls is None else calls
+
+    @property
+    def layout(self) -> StateLayout:
+        return self._layout
+
+    @property
+    def input_dim(self) -> int:
+        return self._input_dim
+
+    def step(self, states: States, inputs: Inputs) -> States:
+        new = self._step(states, inputs)
+        if new.shape != states.shape:
+            raise ValueError(
+                f"Expected `step` to keep the shape {tuple(states.shape)} of its "
+                f"states, got {tuple(new.shape)}."
+            )
+        return new
+
+    def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
+        if self._box is None:
+            return None
+        rows = len(inputs)
+        low, high = (side.to(inputs).expand(rows, -1) for side in self._box)
+        return low, high

@@ -1,0 +1,323 @@
+"""Searching fixed and slow points, labelling what was found, merging what is one."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+
+import torch
+from torch import Tensor
+
+from captum_dynamics import _checks, _linalg
+from captum_dynamics._execution import row_chunks
+from captum_dynamics._typing import Counts, Inputs, Mask, PerPoint, States
+from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.exceptions import ConvergenceWarning
+from captum_dynamics.merging import connected_groups
+from captum_dynamics.solvers import (
+    Iteration,
+    LevenbergMarquardt,
+    Solution,
+    Solver,
+    Status,
+)
+
+Q_SLOW = 1e-5
+DEGENERATE_SINGULAR_VALUE = 1e-4
+DEGENERATE_RADIUS = 1e-2
+UNGATED_TOLERANCE = 1e-6
+
+
+class Kind(IntEnum):
+    """What a returned state is."""
+
+    FIXED = 0
+    """|g| within the solver's tolerance, and not by saturated gates alone."""
+    SLOW = 1
+    """Not fixed, but its speed q is below `q_slow`."""
+    UNCONVERGED = 2
+    """Neither fixed nor slow."""
+    SPURIOUS = 3
+    """|g| is tiny only because gates saturate, or outside the invariant box."""
+
+
+@dataclass(frozen=True, eq=False)
+class FixedPoints:
+    """Where the searches ended: nothing is dropped, `kind` and `status` tell.
+
+    Attributes:
+        states: (n, d), in float64.
+        inputs: (n, k), the constant input of each search.
+        residual_norms: |F(h, x) - h| (n,), recomputed at `states`.
+        status: (n,) how each search ended, a `Status`.
+        kind: (n,) what each state is, a `Kind`.
+        steps: (n,) updates used.
+        multiplicity: (n,) searches that ended here; 1 until `unique()`.
+        merge_radii: (n,) distance within which two points are one. For a fixed point
+            it is twice the error bound |(J - I)^-1| max(|g|, 64 eps (1 + |h|)).
+        degenerate: (n,) whether J - I is singular to 1e-4, so that the point may be
+            one of a continuum; such points merge within 1e-2.
+    """
+
+    states: States
+    inputs: Inputs
+    residual_norms: PerPoint
+    status: Counts
+    kind: Counts
+    steps: Counts
+    multiplicity: Counts
+    merge_radii: PerPoint
+    degenerate: Mask
+
+    def __len__(self) -> int:
+        """Number of points."""
+        return self.states.shape[0]
+
+    def __getitem__(self, selection: Tensor | slice) -> FixedPoints:
+        """Select points by mask, indices or slice."""
+        if not isinstance(selection, (Tensor, slice)):
+            raise TypeError(
+                f"Expected a mask, a tensor of indices or a slice, got "
+                f"{type(selection).__name__}."
+            )
+        return FixedPoints(*(value[selection] for value in self._values()))
+
+    @property
+    def speed(self) -> PerPoint:
+        """q = 1/2 |g|^2."""
+        return 0.5 * self.residual_norms**2
+
+    @property
+    def speed_per_unit(self) -> PerPoint:
+        """(1/d) |g|^2, the criterion of Maheswaranathan et al. (2019)."""
+        return self.residual_norms**2 / self.states.shape[1]
+
+    @property
+    def converged(self) -> Mask:
+        """Rows whose search met the solver's tolerance."""
+        return self.status == Status.CONVERGED
+
+    def unique(self) -> FixedPoints:
+        """Merge points closer than their radii; each keeps its smallest residual.
+
+        Only points with the same input and of the same kind merge. The result does
+        not depend on the order of rows, and merging twice changes nothing.
+        """
+        same = torch.cat([self.inputs, self.kind[:, None].to(self.inputs)], dim=1)
+        groups = connected_groups(self.states, self.merge_radii, same)
+        members = [torch.nonzero(groups == g)[:, 0] for g in torch.unique(groups)]
+        kept = [m[self.residual_norms[m].argmin()] for m in members]
+        counts = [self.multiplicity[m].sum() for m in members]
+        if not kept:
+            return self
+        chosen = self[torch.stack(kept)]
+        return replace(chosen, multiplicity=torch.stack(counts))
+
+    def summary(self) -> str:
+        """Count points by kind in one line."""
+        counts = {kind: int((self.kind == kind).sum()) for kind in Kind}
+        named = (f"{count} {kind.name.lower()}" for kind, count in counts.items())
+        return f"{len(self)} points: {', '.join(named)}"
+
+    def _values(self) -> tuple[Tensor, ...]:
+        return tuple(getattr(self, field.name) for field in fields(self))
+
+
+def find_fixed_points(
+    dynamics: DynamicsMap,
+    initial_states: States,
+    inputs: Inputs,
+    *,
+    solver: Solver | None = None,
+    extra_starts: int = 0,
+    q_slow: float = Q_SLOW,
+    generator: torch.Generator | None = None,
+    show_progress: bool = False,
+) -> FixedPoints:
+    """Find fixed points of F(., x) from many starts.
+
+    Every start gives one row, in order; call `.unique()` for the distinct points. A
+    finite search proves nothing about points it did not meet.
+
+    Args:
+        dynamics: the map.
+        initial_states: starts (n, d), usually `runs.sample_states(512)`.
+        inputs: constant input of each search, (n, k), or (1, k) for all.
+        solver: how to search; by default `LevenbergMarquardt()`.
+        extra_starts: further starts drawn from the given ones: three quarters are
+            mixtures of two to four of them, one quarter is uniform in their box.
+        q_slow: speed 1/2 |g|^2 below which a point that is not fixed counts as slow.
+        generator: source of randomness for `extra_starts`.
+        show_progress: show a progress bar over starts.
+
+    Returns:
+        One row a start, in float64, with residuals recomputed at the states.
+
+    Raises:
+        ValueError: no start, or shapes, devices or values that do not fit.
+
+    Warns:
+        ConvergenceWarning: when no search at all converged.
+
+    References:
+        Sussillo and Barak (2013), Opening the black box, Neural Computation 25(3).
+
+    Example:
+        >>> import torch, captum_dynamics as cd
+        >>> dynamics = cd.adapt(torch.nn.GRU(3, 8))
+        >>> starts = torch.rand(16, 8, generator=torch.Generator().manual_seed(0))
+        >>> points = cd.find_fixed_points(dynamics, starts, torch.zeros(1, 3))
+        >>> points.unique().summary()
+        '1 points: 1 fixed, 0 slow, 0 unconverged, 0 spurious'
+    """
+    _checks.check_positive("q_slow", q_slow)
+    starts, inputs = dynamics.check(initial_states, inputs, "initial_states")
+    _checks.check_rows("initial_states", starts)
+    starts, inputs = starts.detach().to(dynamics.dtype), inputs.to(dynamics.dtype)
+    if extra_starts:
+        mixed = mix_states(starts, extra_starts, generator=generator)
+        donors = torch.arange(extra_starts, device=starts.device) % len(starts)
+        starts, inputs = torch.cat([starts, mixed]), torch.cat([inputs, inputs[donors]])
+    solver = LevenbergMarquardt() if solver is None else solver
+    solution = solver.solve(dynamics, starts, inputs, show_progress=show_progress)
+    points = _label(dynamics, solution, inputs, q_slow)
+    if not points.converged.any():
+        _warn_all_failed(points)
+    return points
+
+
+def find_slow_points(
+    dynamics: DynamicsMap,
+    initial_states: States,
+    inputs: Inputs,
+    *,
+    steps: int = 50,
+    q_slow: float = Q_SLOW,
+) -> FixedPoints:
+    """Relax visited states for some steps, and keep where they are then.
+
+    Fast directions die out and the states lie on the slow manifold, where there is
+    one. Minimising q to the end would move them off it, to its few true fixed points.
+
+    Args:
+        dynamics: the map.
+        initial_states: visited states (n, d).
+        inputs: constant input, (n, k) or (1, k).
+        steps: steps of relaxation.
+        q_slow: speed below which a point counts as slow.
+
+    Returns:
+        One row a start; `kind` is SLOW where the speed allows it.
+
+    Example:
+        >>> import torch, captum_dynamics as cd
+        >>> leak = cd.FunctionAdapter(lambda h, x: 0.999 * h, 1, 0)
+        >>> points = cd.find_slow_points(leak, torch.ones(1, 1), torch.zeros(1, 0))
+        >>> points.kind.tolist() == [cd.Kind.SLOW]
+        True
+    """
+    _checks.check_positive("steps", steps)
+    starts, inputs = dynamics.check(initial_states, inputs, "initial_states")
+    _checks.check_rows("initial_states", starts)
+    starts, inputs = starts.detach().to(dynamics.dtype), inputs.to(dynamics.dtype)
+    relaxation = Iteration(max_steps=steps, patience=steps + 1)
+    return _label(dynamics, relaxation.solve(dynamics, starts, inputs), inputs, q_slow)
+
+
+def mix_states(
+    states: States, count: int, *, generator: torch.Generator | None = None
+) -> States:
+    """Draw starts: 3/4 mixtures of two to four given states, 1/4 in their box."""
+    mixtures = count - count // 4
+    picks = torch.randint(len(states), (mixtures, 4), generator=generator)
+    weights = torch.rand(mixtures, 4, generator=generator).log().neg()
+    used = torch.randint(2, 5, (mixtures, 1), generator=generator)
+    weights = torch.where(torch.arange(4) < used, weights, 0.0)
+    weights = (weights / weights.sum(1, keepdim=True)).to(states)
+    mixed = (weights[..., None] * states[picks.to(states.device)]).sum(1)
+    low, high = states.min(0).values, states.max(0).values
+    shape = (count - mixtures, states.shape[1])
+    boxed = low + (high - low) * torch.rand(shape, generator=generator).to(states)
+    return torch.cat([mixed, boxed])
+
+
+def _label(
+    dynamics: DynamicsMap, solution: Solution, inputs: Inputs, q_slow: float
+) -> FixedPoints:
+    states, norms = solution.states, solution.residual_norms
+    converged = solution.status == Status.CONVERGED
+    kind = torch.full_like(solution.status, int(Kind.UNCONVERGED))
+    kind[0.5 * norms**2 < q_slow] = int(Kind.SLOW)
+    kind[converged] = int(Kind.FIXED)
+    hidden = _outside_box(dynamics, states, inputs) | _gated(dynamics, states, inputs)
+    kind[hidden & (kind != Kind.UNCONVERGED)] = int(Kind.SPURIOUS)
+    radii, degenerate = _merge_radii(dynamics, solution, inputs, kind == Kind.FIXED)
+    ones = torch.ones_like(solution.steps)
+    return FixedPoints(
+        states,
+        inputs.clone(),
+        norms,
+        solution.status,
+        kind,
+        solution.steps,
+        ones,
+        radii,
+        degenerate,
+    )
+
+
+def _outside_box(dynamics: DynamicsMap, states: States, inputs: Inputs) -> Mask:
+    box = dynamics.invariant_box(inputs)
+    if box is None:
+        return torch.zeros(len(states), dtype=torch.bool, device=states.device)
+    low, high = box
+    slack = UNGATED_TOLERANCE * (1 + high.abs())
+    return ((states < low - slack) | (states > high + slack)).any(-1)
+
+
+def _gated(dynamics: DynamicsMap, states: States, inputs: Inputs) -> Mask:
+    """Points at rest only through saturated gates.
+
+    1 - z below 1e-6 hides an ungated residual of 1e-6 from a tolerance of 1e-12.
+    Slow points are compared with their own residual by the same factor.
+    """
+    ungated = dynamics.ungated_residual(states, inputs).norm(dim=-1)
+    gated = dynamics.residual(states, inputs).norm(dim=-1)
+    allowed = torch.maximum(gated * 1e6, UNGATED_TOLERANCE * (1 + states.norm(dim=-1)))
+    hidden: Mask = ungated > allowed
+    return hidden
+
+
+def _merge_radii(
+    dynamics: DynamicsMap, solution: Solution, inputs: Inputs, fixed: Mask
+) -> tuple[PerPoint, Mask]:
+    """Error-based merge radii of fixed points; others merge only when identical."""
+    states = solution.states
+    rounding = 64 * torch.finfo(states.dtype).eps * (1 + states.norm(dim=-1))
+    radii = rounding.clone()
+    degenerate = torch.zeros_like(fixed)
+    rows = torch.nonzero(fixed)[:, 0]
+    for chunk in row_chunks(len(rows), 4 * 8 * dynamics.state_dim**2):
+        part = rows[chunk]
+        slopes = dynamics.jacobians(states[part], inputs[part])
+        slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
+        smallest, _ = _linalg.smallest_singular(slopes)
+        errors = torch.maximum(solution.residual_norms[part], rounding[part])
+        degenerate[part] = smallest < DEGENERATE_SINGULAR_VALUE
+        simple = 2 * errors / smallest
+        radii[part] = torch.where(degenerate[part], DEGENERATE_RADIUS, simple)
+    return radii, degenerate
+
+
+def _warn_all_failed(points: FixedPoints) -> None:
+    statuses = {s.name: int((points.status == s).sum()) for s in Status}
+    counts = ", ".join(f"{n} {name}" for name, n in statuses.items() if n)
+    smallest = float(points.residual_norms.nan_to_num(torch.inf).min())
+    warnings.warn(
+        f"None of {len(points)} searches converged ({counts}; smallest |g| = "
+        f"{smallest:.1e}). The rows are returned with their status: try more or other "
+        f"`initial_states`, a larger `max_steps`, or `find_slow_points`.",
+        ConvergenceWarning,
+        stacklevel=3,
+    )

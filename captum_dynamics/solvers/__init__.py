@@ -1,0 +1,19 @@
+"""Solvers for fixed points; each is a frozen set of settings with one `update`."""
+
+from __future__ import annotations
+
+from captum_dynamics.solvers._base import Solution, Solver, Status
+from captum_dynamics.solvers.gradient import GradientDescent
+from captum_dynamics.solvers.iteration import Iteration
+from captum_dynamics.solvers.levenberg_marquardt import LevenbergMarquardt
+from captum_dynamics.solvers.newton import Newton
+
+__all__ = [
+    "GradientDescent",
+    "Iteration",
+    "LevenbergMarquardt",
+    "Newton",
+    "Solution",
+    "Solver",
+    "Status",
+]
