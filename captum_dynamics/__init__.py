@@ -34,6 +34,7 @@ from captum_dynamics.fixed_points import (
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
+from captum_dynamics.topology import FixedPointGraph, connect
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ __all__ = [
     "ConvergenceWarning",
     "DynamicsMap",
     "FileFormatError",
+    "FixedPointGraph",
     "FixedPoints",
     "FunctionAdapter",
     "Kind",
@@ -57,6 +59,7 @@ __all__ = [
     "Trajectories",
     "UnsupportedLayerError",
     "adapt",
+    "connect",
     "find_fixed_points",
     "find_slow_points",
     "linearize",

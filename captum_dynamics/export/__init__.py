@@ -1,0 +1,12 @@
+"""Results as files others can read: pairs of `to_x` and `from_x`, no pickle."""
+
+from __future__ import annotations
+
+from captum_dynamics.export.graph import (
+    from_graphml,
+    from_json,
+    to_graphml,
+    to_json,
+)
+
+__all__ = ["from_graphml", "from_json", "to_graphml", "to_json"]

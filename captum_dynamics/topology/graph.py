@@ -1,0 +1,72 @@
+"""The graph of fixed-point topology as one result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import networkx as nx
+
+from captum_dynamics.linearization import Linearization
+
+
+@dataclass(frozen=True, eq=False)
+class FixedPointGraph:
+    """Fixed points as nodes, branches of their unstable manifolds as edges.
+
+    Node i is row i of the linearization. Nodes carry `kind` ("fixed_point",
+    "slow_point", "spurious", "unconverged", or "unresolved" for ends that are no known
+    point), `stability`, `unstable_dim`, `index`, `residual_norm`, `spectral_radius`,
+    `multiplicity`, `degenerate`, plane coordinates `x` and `y` (principal components
+    of the points), the decay time `time_constant` where it is finite, and for
+    attractors `basin_fraction` with its Wilson 95 % interval `basin_low`, `basin_high`.
+
+    Edges p -> q carry how they were found: `kind`, `side` of the branch, the number
+    `directions` that went there of all `tried`, `transit_steps`, `distance` to q at the
+    end, `unstable_drop`, and `verified`: whether the end is inside the capture radius
+    of an attractor.
+
+    Attributes:
+        graph: a networkx MultiDiGraph with plain scalar attributes.
+        linearization: the points behind nodes 0 to n - 1.
+    """
+
+    graph: nx.MultiDiGraph[int]
+    linearization: Linearization
+
+    @property
+    def attractors(self) -> list[int]:
+        """Nodes that no unstable direction leaves."""
+        return [
+            node
+            for node, data in self.graph.nodes(data=True)
+            if data["kind"] == "fixed_point" and data["unstable_dim"] == 0
+        ]
+
+    @property
+    def basins(self) -> dict[int, float]:
+        """Share of the sampled states that each attractor draws in."""
+        nodes = self.graph.nodes
+        return {node: nodes[node]["basin_fraction"] for node in self.attractors}
+
+    def summary(self) -> str:
+        """Count nodes and edges, and name the basins, in plain words."""
+        kinds: dict[str, int] = {}
+        for _, data in self.graph.nodes(data=True):
+            kinds[_describe(data)] = kinds.get(_describe(data), 0) + 1
+        nodes = ", ".join(f"{count} {name}" for name, count in sorted(kinds.items()))
+        lines = [f"{nodes}; {self.graph.number_of_edges()} connections"]
+        for source, target, data in self.graph.edges(data=True):
+            share = f"{data['directions']} of {data['tried']} directions"
+            lines.append(
+                f"  {source} -> {target}: {share}, {data['transit_steps']} steps"
+            )
+        for node, fraction in self.basins.items():
+            lines.append(f"  basin of {node}: {fraction:.0%} of sampled states")
+        return "\n".join(lines)
+
+
+def _describe(data: dict[str, Any]) -> str:
+    if data["kind"] == "fixed_point":
+        return str(data["stability"])
+    return str(data["kind"]).replace("_", " ")
