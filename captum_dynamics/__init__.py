@@ -8,6 +8,9 @@ points hang together, and `analyze` does all of it. Attribution classes live in
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from captum_dynamics import solvers
 from captum_dynamics.adapters import (
     FunctionAdapter,
@@ -36,10 +39,17 @@ from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
 from captum_dynamics.topology import FixedPointGraph, connect
 
+if TYPE_CHECKING:
+    from captum_dynamics.analysis import Analysis, NamedInputs, analyze, load
+
 __version__ = "0.1.0"
+
+# These need captum, which takes seconds to import: they load when first used.
+_LATE = ("Analysis", "NamedInputs", "analyze", "load")
 
 __all__ = [
     "AdapterNotFoundError",
+    "Analysis",
     "AttributionWarning",
     "Block",
     "ConvergenceWarning",
@@ -51,6 +61,7 @@ __all__ = [
     "Kind",
     "LayerNotFoundError",
     "Linearization",
+    "NamedInputs",
     "RecurrentAdapter",
     "Stability",
     "StateLayout",
@@ -59,13 +70,27 @@ __all__ = [
     "Trajectories",
     "UnsupportedLayerError",
     "adapt",
+    "analyze",
     "connect",
     "find_fixed_points",
     "find_slow_points",
     "linearize",
     "list_adapters",
+    "load",
     "mean_input",
     "record",
     "register_adapter",
     "solvers",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the parts that need captum when they are first asked for."""
+    if name not in _LATE:
+        raise AttributeError(f"module 'captum_dynamics' has no attribute {name!r}")
+    return getattr(importlib.import_module("captum_dynamics.analysis"), name)
+
+
+def __dir__() -> list[str]:
+    """List the late parts too."""
+    return sorted({*globals(), *__all__})

@@ -55,9 +55,10 @@ def smallest_singular(
     in float64: enough to tell a simple fixed point from a degenerate one.
     """
     size = matrices.shape[-1]
-    scale = matrices.square().sum((-2, -1)).clamp_min(torch.finfo(matrices.dtype).tiny)
+    eps = torch.finfo(matrices.dtype).eps
+    # Above zero also for the zero matrix, which has a smallest singular value, too.
+    shift = size * eps * matrices.square().sum((-2, -1)).clamp_min(eps)
     gram = matrices.mT @ matrices
-    shift = size * torch.finfo(matrices.dtype).eps * scale
     gram.diagonal(dim1=-2, dim2=-1).add_(shift[:, None])
     factors, _ = torch.linalg.cholesky_ex(gram)
     # A fixed start with no symmetry; any vector that is not orthogonal would do.

@@ -7,9 +7,12 @@ from torch import Tensor
 
 States = Float[Tensor, "n d"]
 Inputs = Float[Tensor, "n k"]
+GivenInputs = Float[Tensor, "*n k"]  # one row each, one row for all, or a vector
 StateSequences = Float[Tensor, "n t d"]
 InputSequences = Float[Tensor, "n t k"]
 PerPoint = Float[Tensor, " n"]
+OtherStates = Float[Tensor, "m d"]  # another set of states of the same map
+PerOther = Float[Tensor, " m"]
 Mask = Bool[Tensor, " n"]
 Counts = Int[Tensor, " n"]
 Jacobians = Float[Tensor, "n d d"]

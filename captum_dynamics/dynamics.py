@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from torch import Tensor
 from captum_dynamics import _checks
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import (
+    GivenInputs,
     InputJacobians,
     Inputs,
     InputSequences,
@@ -111,7 +113,7 @@ class DynamicsMap(ABC):
     def step(self, states: States, inputs: Inputs) -> States:
         """Advance every row by one step."""
 
-    def __call__(self, states: States, inputs: Inputs) -> States:
+    def __call__(self, states: States, inputs: GivenInputs) -> States:
         """Advance checked states by one step; one row of inputs serves all."""
         states, inputs = self.check(states, inputs)
         return self.step(states, inputs)
@@ -168,7 +170,9 @@ class DynamicsMap(ABC):
 
     def jvp(self, states: States, inputs: Inputs, state_tangents: States) -> States:
         """Return J v for one tangent v in each row."""
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # torch's own forward mode calls its deprecated torch.jit once.
+            warnings.simplefilter("ignore", DeprecationWarning)
             tangents: Tensor = torch.func.jvp(
                 lambda h: self.step(h, inputs), (states,), (state_tangents,)
             )[1]

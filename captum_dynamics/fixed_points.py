@@ -11,7 +11,15 @@ from torch import Tensor
 
 from captum_dynamics import _checks, _linalg
 from captum_dynamics._execution import row_chunks
-from captum_dynamics._typing import Counts, Inputs, Mask, PerPoint, States
+from captum_dynamics._typing import (
+    Counts,
+    GivenInputs,
+    Inputs,
+    Mask,
+    OtherStates,
+    PerPoint,
+    States,
+)
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.exceptions import ConvergenceWarning
 from captum_dynamics.merging import connected_groups
@@ -124,10 +132,11 @@ class FixedPoints:
         return tuple(getattr(self, field.name) for field in fields(self))
 
 
+@torch.no_grad()
 def find_fixed_points(
     dynamics: DynamicsMap,
     initial_states: States,
-    inputs: Inputs,
+    inputs: GivenInputs,
     *,
     solver: Solver | None = None,
     extra_starts: int = 0,
@@ -187,10 +196,11 @@ def find_fixed_points(
     return points
 
 
+@torch.no_grad()
 def find_slow_points(
     dynamics: DynamicsMap,
     initial_states: States,
-    inputs: Inputs,
+    inputs: GivenInputs,
     *,
     steps: int = 50,
     q_slow: float = Q_SLOW,
@@ -227,14 +237,16 @@ def find_slow_points(
 
 def mix_states(
     states: States, count: int, *, generator: torch.Generator | None = None
-) -> States:
+) -> OtherStates:
     """Draw starts: 3/4 mixtures of two to four given states, 1/4 in their box."""
     mixtures = count - count // 4
     picks = torch.randint(len(states), (mixtures, 4), generator=generator)
-    weights = torch.rand(mixtures, 4, generator=generator).log().neg()
+    # Exponential draws, in double: their shares of the sum are uniform on a simplex.
+    draws = torch.rand(mixtures, 4, generator=generator).to(states)
+    weights = draws.clamp_min(torch.finfo(states.dtype).tiny).log().neg()
     used = torch.randint(2, 5, (mixtures, 1), generator=generator)
-    weights = torch.where(torch.arange(4) < used, weights, 0.0)
-    weights = (weights / weights.sum(1, keepdim=True)).to(states)
+    weights = torch.where((torch.arange(4) < used).to(weights.device), weights, 0.0)
+    weights = weights / weights.sum(1, keepdim=True)
     mixed = (weights[..., None] * states[picks.to(states.device)]).sum(1)
     low, high = states.min(0).values, states.max(0).values
     shape = (count - mixtures, states.shape[1])

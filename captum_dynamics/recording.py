@@ -124,7 +124,8 @@ def record(
     _checks.check_rows("inputs", call.inputs)
     given = _given_lengths(lengths, mask, call)
     _checks.check_finite("inputs", call.inputs)
-    states = adapter.rollout(call.initial_states, call.inputs)
+    with torch.no_grad():
+        states = adapter.rollout(call.initial_states, call.inputs)
     return Trajectories(states, call.inputs, call.initial_states, given)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 
 from captum_dynamics.exceptions import FileFormatError
-
-# Our own names for the parts: networkx changed its default between releases.
-_NODES, _EDGES = "nodes", "edges"
 
 
 def to_graphml(graph: nx.MultiDiGraph[int], path: str | Path) -> None:
@@ -35,6 +33,8 @@ def from_graphml(path: str | Path) -> nx.MultiDiGraph[int]:
     try:
         read = nx.read_graphml(str(path), node_type=int, force_multigraph=True)
         graph: nx.MultiDiGraph[int] = nx.MultiDiGraph(read)
+        if not len(graph):
+            raise ValueError("it holds no graph")
     except (ElementTree.ParseError, nx.NetworkXError, ValueError, KeyError) as error:
         raise FileFormatError(f"{path} is not a GraphML graph: {error}.") from error
     for added_by_reader in ("node_default", "edge_default"):
@@ -44,19 +44,7 @@ def from_graphml(path: str | Path) -> nx.MultiDiGraph[int]:
 
 def to_json(graph: nx.MultiDiGraph[int], path: str | Path) -> None:
     """Write a graph as node-link JSON, for d3 and the like."""
-    nodes = [{"id": node, **data} for node, data in graph.nodes(data=True)]
-    edges = [
-        {"source": source, "target": target, "key": key, **data}
-        for source, target, key, data in graph.edges(keys=True, data=True)
-    ]
-    content = {
-        "directed": True,
-        "multigraph": True,
-        "graph": dict(graph.graph),
-        _NODES: nodes,
-        _EDGES: edges,
-    }
-    text = json.dumps(content, indent=1, allow_nan=False)
+    text = json.dumps(graph_to_dict(graph), indent=1, allow_nan=False)
     Path(path).write_text(text, encoding="utf-8")
 
 
@@ -64,12 +52,36 @@ def from_json(path: str | Path) -> nx.MultiDiGraph[int]:
     """Read a graph that `to_json` wrote; raise FileFormatError for other files."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        graph: nx.MultiDiGraph[int] = nx.MultiDiGraph(**content["graph"])
-        for node in content[_NODES]:
-            graph.add_node(node.pop("id"), **node)
-        for edge in content[_EDGES]:
-            ends = edge.pop("source"), edge.pop("target"), edge.pop("key")
-            graph.add_edge(*ends, **edge)
+        return graph_from_dict(content)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{path} is not a graph in JSON: {error!r}.") from error
+
+
+# networkx changed its node-link names between releases; ours stay.
+
+
+def graph_to_dict(graph: nx.MultiDiGraph[int]) -> dict[str, Any]:
+    """A graph as plain lists and dicts, in node-link form."""
+    return {
+        "directed": True,
+        "multigraph": True,
+        "graph": dict(graph.graph),
+        "nodes": [{"id": node, **data} for node, data in graph.nodes(data=True)],
+        "edges": [
+            {"source": source, "target": target, "key": key, **data}
+            for source, target, key, data in graph.edges(keys=True, data=True)
+        ],
+    }
+
+
+def graph_from_dict(content: dict[str, Any]) -> nx.MultiDiGraph[int]:
+    """The graph that `graph_to_dict` wrote down."""
+    graph: nx.MultiDiGraph[int] = nx.MultiDiGraph(**content["graph"])
+    for entry in content["nodes"]:
+        node = dict(entry)
+        graph.add_node(node.pop("id"), **node)
+    for entry in content["edges"]:
+        edge = dict(entry)
+        ends = edge.pop("source"), edge.pop("target"), edge.pop("key")
+        graph.add_edge(*ends, **edge)
     return graph

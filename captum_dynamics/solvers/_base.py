@@ -83,6 +83,7 @@ class Solver(ABC):
         """Working memory of one row; by default four Jacobians in float64."""
         return 4 * 8 * dynamics.state_dim**2
 
+    @torch.no_grad()
     def solve(
         self,
         dynamics: DynamicsMap,

@@ -1,8 +1,15 @@
-"""How fixed points hang together: a graph of unstable branches and basins."""
+"""How fixed points hang together: graph, basins, and the slow manifold."""
 
 from __future__ import annotations
 
 from captum_dynamics.topology.graph import FixedPointGraph
 from captum_dynamics.topology.heteroclinic import connect
+from captum_dynamics.topology.manifold import Shape, SlowManifold, trace_slow_manifold
 
-__all__ = ["FixedPointGraph", "connect"]
+__all__ = [
+    "FixedPointGraph",
+    "Shape",
+    "SlowManifold",
+    "connect",
+    "trace_slow_manifold",
+]

@@ -8,7 +8,14 @@ import torch
 from tqdm.auto import tqdm
 
 from captum_dynamics._execution import row_chunks
-from captum_dynamics._typing import Counts, Inputs, PerPoint, States
+from captum_dynamics._typing import (
+    Counts,
+    Inputs,
+    OtherStates,
+    PerOther,
+    PerPoint,
+    States,
+)
 from captum_dynamics.dynamics import DynamicsMap
 
 UNRESOLVED = -1
@@ -41,9 +48,9 @@ def follow(
     dynamics: DynamicsMap,
     starts: States,
     inputs: Inputs,
-    attractors: States,
+    attractors: OtherStates,
     *,
-    capture: PerPoint,
+    capture: PerOther,
     max_steps: int,
     show_progress: bool = False,
     desc: str = "Following",
@@ -75,7 +82,7 @@ def follow(
     return Destinations(targets, distances, steps, ends, norms)
 
 
-def capture_radii(states: States, attractors: States) -> PerPoint:
+def capture_radii(states: States, attractors: OtherStates) -> PerOther:
     """Distance at which each attractor captures, small against its neighbours."""
     gaps = torch.cdist(attractors, states, compute_mode="donot_use_mm_for_euclid_dist")
     others = torch.where(gaps > 0, gaps, torch.inf).amin(-1)
@@ -83,7 +90,7 @@ def capture_radii(states: States, attractors: States) -> PerPoint:
 
 
 def _captured(
-    states: States, attractors: States, capture: PerPoint
+    states: States, attractors: OtherStates, capture: PerOther
 ) -> tuple[Counts, PerPoint]:
     if not len(attractors):
         nowhere = torch.full((len(states),), UNRESOLVED, device=states.device)

@@ -22,8 +22,10 @@ from captum_dynamics.topology._destinations import (
 )
 from captum_dynamics.topology.graph import FixedPointGraph
 
-FIRST_STEP = 1e-5  # distance from a point, relative to 1 + |p|, where branches start
-LEAST_STEP = 1e-10  # below it a start drowns in the rounding of the point itself
+# Distances from a point p, relative to 1 + |p|, at which branches start.
+FIRST_STEP = 1e-5
+LARGEST_STEP = 1e-2  # beyond it a start has left the linear neighbourhood
+LEAST_STEP = 1e-9  # below it a start drowns in the rounding of the point itself
 
 
 def connect(
@@ -216,8 +218,10 @@ def unstable_starts(
 
     For one unstable direction the two sides p +- s r. For more, points
     p + s sum_i |lambda_i|^-n u_i r_i with u on the unit sphere and n such that the
-    weakest direction has shrunk to the first step: all of them then reach the same
-    distance together, where a round sphere would follow the strongest alone.
+    weakest direction has shrunk to the first step, or the strongest to the least: all
+    of them then reach the same distance together, where a round sphere would follow
+    the strongest alone. Where rates differ so much that no n does both, the strongest
+    directions still lead.
     """
     values = linearization.eigenvalues[row]
     sizes = values.abs()
@@ -231,13 +235,14 @@ def unstable_starts(
     frame = torch.stack(basis)
     centre = linearization.points.states[row]
     sphere = _sphere(len(basis), count, generator).to(frame)
-    reach = FIRST_STEP * (1 + float(centre.norm()))
-    steps = math.ceil(math.log(1 / FIRST_STEP) / math.log(min(rates)))
-    shrink = [max(math.exp(-steps * math.log(r)) / FIRST_STEP, 1e-300) for r in rates]
-    lengths = (reach * torch.tensor(shrink).to(frame)).clamp_min(
-        LEAST_STEP * (1 + float(centre.norm()))
+    steps = min(
+        math.log(1 / FIRST_STEP) / math.log(min(rates)),
+        math.log(1 / LEAST_STEP) / math.log(max(rates)),
     )
-    return centre + (sphere * lengths) @ frame
+    shrunk = torch.tensor([rate**-steps for rate in rates]).to(frame)
+    lengths = (1 + centre.norm()) * shrunk.clamp(LEAST_STEP, LARGEST_STEP)
+    starts: States = centre + (sphere * lengths) @ frame
+    return starts
 
 
 def _sphere(dim: int, count: int, generator: torch.Generator | None) -> Tensor:
@@ -249,7 +254,8 @@ def _sphere(dim: int, count: int, generator: torch.Generator | None) -> Tensor:
         angles = (torch.arange(count, dtype=torch.float64) + 0.5) * 2 * math.pi / count
         return torch.stack([angles.cos(), angles.sin()], dim=1)
     raw = torch.randn(count, dim, generator=generator, dtype=torch.float64)
-    return raw / raw.norm(dim=1, keepdim=True)
+    unit: Tensor = raw / raw.norm(dim=1, keepdim=True)
+    return unit
 
 
 def _basin_box(

@@ -1,0 +1,292 @@
+"""What an analysis holds: one frozen result, from numbers to pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from captum_dynamics._typing import Mask, PerPoint
+from captum_dynamics.fixed_points import FixedPoints
+from captum_dynamics.linearization import Linearization
+from captum_dynamics.topology import FixedPointGraph, SlowManifold
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was analysed, and how.
+
+    Attributes:
+        model: class of the host model.
+        layer: class of the recurrent layer.
+        path: where the layer stands in the model.
+        blocks: names of the state's blocks.
+        state_dim: width d of the state.
+        input_dim: width k of the layer's input.
+        sequences: number of recorded sequences.
+        steps: number of recorded steps.
+        target: the output that is explained.
+        seed: seed of every random choice.
+        search: how all searches for fixed points ended.
+        versions: release of each package the numbers depend on.
+        seconds: time of each stage.
+    """
+
+    model: str
+    layer: str
+    path: str
+    blocks: tuple[str, ...]
+    state_dim: int
+    input_dim: int
+    sequences: int
+    steps: int
+    target: str
+    seed: int
+    search: str
+    versions: dict[str, str]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """The states that the layer visits in use.
+
+    Attributes:
+        centre: (d,) mean visited state.
+        axes: (2, d) first two principal components of the visited states.
+        variance: (r,) share of variance in each component, in decreasing order.
+        untrained_variance: the same for the layer with fresh random weights on the
+            same inputs; empty where the layer cannot be re-initialised.
+        plane: (m, 2) a sample of visited states in the plane of `axes`.
+        readouts: (m,) what the readout says of them, w.h.
+        task_step: median length of a step |h_t - h_{t-1}|.
+        reference_input: (k,) the constant input of the searches.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    variance: Tensor
+    untrained_variance: Tensor
+    plane: Tensor
+    readouts: Tensor
+    task_step: float
+    reference_input: Tensor
+
+    def project(self, states: Tensor) -> Tensor:
+        """Coordinates (n, 2) of states in the plane of the pictures."""
+        coordinates: Tensor = (states - self.centre) @ self.axes.T
+        return coordinates
+
+    def project_directions(self, directions: Tensor) -> Tensor:
+        """Components (n, 2) of directions in the plane of the pictures."""
+        components: Tensor = directions @ self.axes.T
+        return components
+
+    @property
+    def cumulative(self) -> tuple[Tensor, Tensor]:
+        """Share of variance in the first r components, trained and untrained."""
+        return self.variance.cumsum(0), self.untrained_variance.cumsum(0)
+
+    @staticmethod
+    def dims_for(share: float, variance: Tensor) -> int:
+        """Number of principal components that hold this share of the variance."""
+        return int((variance.cumsum(0) < share).sum()) + 1
+
+    @property
+    def readout_range(self) -> tuple[float, float]:
+        """2nd and 98th percentile of the readout over visited states."""
+        marks = torch.tensor([0.02, 0.98], dtype=self.readouts.dtype)
+        low, high = torch.quantile(self.readouts, marks.to(self.readouts)).tolist()
+        return low, high
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """What named inputs do at the slow points (at the fixed points, if none is slow).
+
+    Attributes:
+        names: the words, or other names of inputs.
+        projections: (v,) mean over points of (w.r_1)(l_1.B (x - x*)): the change of
+            the readout that the input leaves on the slowest mode.
+        spreads: (v,) standard deviation of it over the points.
+        plane: (v, 2) mean over points of B (x - x*) in the plane of the pictures.
+        scores: (v,) what is known of the words, such as the weights of a bag of words;
+            NaN where nothing is.
+        leading: (2,) mean left eigenvector l_1 in the plane, of unit length.
+    """
+
+    names: tuple[str, ...]
+    projections: PerPoint
+    spreads: PerPoint
+    plane: Tensor
+    scores: PerPoint
+    leading: Tensor
+
+    @property
+    def score_correlation(self) -> float:
+        """Pearson correlation of projections with known scores."""
+        known = ~self.scores.isnan()
+        if int(known.sum()) < 3:
+            return float("nan")
+        pair = torch.stack([self.projections[known], self.scores[known]])
+        return float(torch.corrcoef(pair)[0, 1])
+
+    def strongest(self, count: int, *, positive: bool) -> list[str]:
+        """Names of the words that push the readout most in one direction."""
+        order = self.projections.argsort(descending=positive)[:count]
+        return [self.names[row] for row in order.tolist()]
+
+    def classes(self, count: int = 100) -> dict[str, Tensor]:
+        """Rows of the most positive, most negative and most neutral words.
+
+        By known scores where there are any, else by the projections themselves.
+        """
+        known = not bool(self.scores.isnan().all())
+        ranked = (self.scores if known else self.projections).nan_to_num(0.0)
+        count = max(1, min(count, len(ranked) // 3))
+        order = ranked.argsort()
+        neutral = ranked.abs().argsort()[:count]
+        return {
+            "negative": order[:count],
+            "neutral": neutral,
+            "positive": order[-count:],
+        }
+
+    def class_projections(self, count: int = 100) -> dict[str, tuple[float, float]]:
+        """Mean and standard deviation of the projections in each of `classes`."""
+        classes = self.classes(count)
+        parts = {name: self.projections[rows] for name, rows in classes.items()}
+        return {
+            name: (float(part.mean()), float(part.std(unbiased=False)))
+            for name, part in parts.items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """One attribution method on the explained sequences.
+
+    Attributes:
+        method: class name of the method.
+        contributions: (n, t) of each step, summed over the features of its input.
+        deltas: (n,) sum of contributions minus the change of the output that it is to
+            explain; NaN where the method promises no such sum.
+        seconds: time for all sequences together.
+    """
+
+    method: str
+    contributions: Tensor
+    deltas: PerPoint
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether contributions are promised to sum to the change of the output."""
+        return not bool(self.deltas.isnan().any())
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """The explained sequences.
+
+    Attributes:
+        tokens: names of the steps of each sequence.
+        outputs: (n,) the model's explained output.
+        baseline_outputs: (n,) the output under the reference input.
+        valid: (n, t) steps that belong to their sequence.
+        explanations: one for each method; the first is ours.
+    """
+
+    tokens: tuple[tuple[str, ...], ...]
+    outputs: PerPoint
+    baseline_outputs: PerPoint
+    valid: Mask
+    explanations: tuple[Explanation, ...]
+
+    def agreement(self, row: int) -> float:
+        """Correlation over steps of one explanation with the first."""
+        ours = self.explanations[0].contributions[self.valid]
+        theirs = self.explanations[row].contributions[self.valid]
+        return float(torch.corrcoef(torch.stack([ours, theirs]))[0, 1])
+
+    def accumulated(self, row: int) -> Tensor:
+        """Baseline output plus one explanation's contributions so far, (n, t + 1)."""
+        contributions = self.explanations[row].contributions
+        counted = torch.where(self.valid, contributions, 0.0)
+        start = self.baseline_outputs[:, None].to(counted)
+        return torch.cat([start, start + counted.cumsum(1)], dim=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """How one recurrent layer computes, as `analyze` found it.
+
+    Attributes:
+        setting: what was analysed, and how.
+        graph: fixed points, their linearization, and how they connect.
+        manifold: the slow points, in order.
+        readout: (d,) mean gradient w of the output with respect to the state it reads.
+        visits: the states visited in use.
+        words: what named inputs do; without names, a sample of recorded inputs.
+        documents: the explained sequences and their attributions.
+    """
+
+    setting: Setting
+    graph: FixedPointGraph
+    manifold: SlowManifold
+    readout: Tensor
+    visits: Visits
+    words: Words
+    documents: Documents
+
+    @property
+    def linearization(self) -> Linearization:
+        """Spectra and modes of the distinct points."""
+        return self.graph.linearization
+
+    @property
+    def points(self) -> FixedPoints:
+        """The distinct fixed points."""
+        return self.linearization.points
+
+    @property
+    def coverage(self) -> float:
+        """Share of the visited readout range that the slow points cover."""
+        if not len(self.manifold):
+            return 0.0
+        low, high = self.visits.readout_range
+        slow = self.manifold.points.states @ self.readout
+        covered = min(float(slow.max()), high) - max(float(slow.min()), low)
+        return max(0.0, covered) / max(high - low, 1e-300)
+
+    @property
+    def readout_alignment(self) -> float:
+        """|cos| between the readout and the main axis of the slow points.
+
+        Over the leading block alone, which is what a layer of torch gives out: for an
+        LSTM over h, since the readout has no part in c.
+        """
+        read = self.readout != 0
+        axis, readout = self.manifold.axis[read], self.readout[read]
+        size = axis.norm() * readout.norm()
+        return float((axis @ readout).abs() / size) if float(size) > 0 else float("nan")
+
+    def summary(self) -> str:
+        """Say in plain words how the layer computes, with the numbers."""
+        from captum_dynamics.analysis._words import summarize
+
+        return summarize(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML file with pictures and numbers."""
+        from captum_dynamics.report import write_report
+
+        return write_report(self, path)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one .npz file, without pickle; `load` reads it."""
+        from captum_dynamics.analysis._files import save
+
+        return save(self, path)

@@ -1,0 +1,71 @@
+"""The command line: `captum-dynamics demo`, `analyze` and `adapters`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from captum_dynamics import __version__, list_adapters
+from captum_dynamics.cli._analyze import add_analyze
+from captum_dynamics.cli._demo import add_demo
+
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code is 0, 1 for an error, 2 for wrong usage.
+
+    Args:
+        argv: arguments without the program's name; by default those of the process.
+
+    Returns:
+        The exit code. An error is one line on the standard error stream; the variable
+        `CAPTUM_DYNAMICS_DEBUG=1` shows where it arose.
+    """
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(format="%(message)s")
+    try:
+        text: str = arguments.run(arguments)
+    except KeyboardInterrupt:
+        sys.stderr.write("captum-dynamics: interrupted\n")
+        return INTERRUPTED
+    # Whatever fails below is the user's file, model or path: one line says which.
+    except Exception as error:
+        if arguments.debug:
+            raise
+        message = " ".join(str(error).split()) or type(error).__name__
+        sys.stderr.write(f"captum-dynamics: error: {message}\n")
+        return FAILED
+    sys.stdout.write(text + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="captum-dynamics",
+        description="Reverse engineer a trained recurrent network: find its fixed and "
+        "slow points, say what they mean, and attribute its output to its inputs.",
+        epilog="Start with `captum-dynamics demo`.",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--debug", action="store_true", help="show the full traceback of an error"
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    add_demo(commands)
+    add_analyze(commands)
+    adapters = commands.add_parser(
+        "adapters",
+        help="list the layers that can be read",
+        description="List the layer types that a registered adapter reads.",
+    )
+    adapters.set_defaults(run=_list_adapters)
+    return parser
+
+
+def _list_adapters(_: argparse.Namespace) -> str:
+    rows = list_adapters()
+    width = max(len(layer) for layer in rows)
+    return "\n".join(f"{layer:{width}}  {adapter}" for layer, adapter in rows.items())

@@ -1,0 +1,3 @@
+"""Tasks that recurrent networks are trained on: data, training, evaluation."""
+
+from __future__ import annotations

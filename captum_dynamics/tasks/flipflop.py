@@ -1,0 +1,348 @@
+"""The n-bit flip-flop (`python -m captum_dynamics.tasks.flipflop`): data, nets, files.
+
+Channels receive rare pulses of +1 or -1, and the network must say what the last pulse
+of each channel was (Sussillo and Barak 2013, section 4). The best understood task of
+the field: a trained network of n bits has 2^n attractors and 3^n fixed points at zero
+input, laid out like the corners, edge and face centres and the middle of a cube.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from captum_dynamics import _checks
+from captum_dynamics.adapters import adapt
+from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.exceptions import FileFormatError
+from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
+from captum_dynamics.linearization import Linearization, linearize
+from captum_dynamics.recording import record
+
+__all__ = [
+    "FlipFlop",
+    "FlipFlopNet",
+    "evaluate_flipflop",
+    "flipflop_fixed_points",
+    "load_flipflop",
+    "main",
+    "sample_flipflop",
+    "save_flipflop",
+    "train_flipflop",
+]
+
+_logger = logging.getLogger(__name__)
+
+CELLS = ("gru", "lstm", "tanh", "relu")
+PULSE_PROBABILITY = 0.1
+EVALUATION_STEPS = 256
+Sequences = Float[Tensor, "n t b"]
+
+_DESCRIPTION = """\
+Train a small recurrent network on the n-bit flip-flop: it reads rare pulses of +1 or -1
+and must say what the last pulse of each channel was. Write its weights, and say how
+many fixed points it has at zero input: 3^n if it has learned the textbook solution, of
+which 2^n are stable. Seconds to a few minutes on one core.
+
+A net can solve the task with more points or fewer: try other seeds.
+"""
+
+_EPILOG = """\
+example:
+  python -m captum_dynamics.tasks.flipflop --cell gru --hidden 16 --seed 0 \\
+      --out flipflop_gru.safetensors
+
+  >>> import captum_dynamics as cd
+  >>> from captum_dynamics.tasks.flipflop import load_flipflop
+  >>> dynamics = cd.adapt(load_flipflop("flipflop_gru.safetensors"), "rnn")
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class FlipFlop:
+    """Pulses, and the last pulse of every channel at every step; both (n, t, bits)."""
+
+    inputs: Sequences
+    targets: Sequences
+
+
+class FlipFlopNet(nn.Module):
+    """A recurrent layer `rnn` (batch first), read out linearly by `readout`."""
+
+    def __init__(self, cell: str, hidden: int, *, bits: int = 3) -> None:
+        """Build an untrained net of one layer.
+
+        Args:
+            cell: "gru", "lstm", "tanh" or "relu".
+            hidden: units of the layer.
+            bits: channels.
+
+        Raises:
+            ValueError: for another cell.
+        """
+        super().__init__()
+        self.cell, self.bits = cell, bits
+        self.rnn = _build_rnn(cell, hidden, bits)
+        self.readout = nn.Linear(hidden, bits)
+
+    def forward(self, inputs: Sequences) -> Sequences:
+        """Read pulses (n, t, bits), answer at every step."""
+        answers: Tensor = self.readout(self.rnn(inputs)[0])
+        return answers
+
+
+def sample_flipflop(
+    sequences: int,
+    steps: int,
+    *,
+    bits: int = 3,
+    probability: float = PULSE_PROBABILITY,
+    generator: torch.Generator | None = None,
+) -> FlipFlop:
+    """Draw random sequences of pulses and their targets.
+
+    Every channel pulses at the first step, so that there always is a last pulse.
+
+    Args:
+        sequences: number of sequences.
+        steps: steps of each.
+        bits: channels.
+        probability: chance of a pulse, for each channel and step.
+        generator: source of randomness.
+
+    Returns:
+        Pulses in {-1, 0, 1} and targets in {-1, 1}.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> data = sample_flipflop(1, 5, bits=1, probability=0.5, generator=generator)
+        >>> data.inputs.flatten().tolist()
+        [-1.0, 0.0, 0.0, -1.0, 1.0]
+        >>> data.targets.flatten().tolist()
+        [-1.0, -1.0, -1.0, -1.0, 1.0]
+    """
+    shape = (sequences, steps, bits)
+    pulses = torch.rand(shape, generator=generator) < probability
+    pulses[:, :1] = True
+    signs = 2.0 * torch.randint(2, shape, generator=generator) - 1
+    clock = torch.arange(steps)[None, :, None]
+    last = torch.where(pulses, clock, 0).cummax(1).values
+    return FlipFlop(signs * pulses, signs.gather(1, last))
+
+
+def train_flipflop(
+    cell: str,
+    hidden: int,
+    seed: int,
+    *,
+    bits: int = 3,
+    updates: int = 3000,
+    sequences: int = 64,
+    steps: int = 50,
+    learning_rate: float = 1e-2,
+    show_progress: bool = False,
+) -> FlipFlopNet:
+    """Train a net by Adam, the rate falling to 1 % of its start along half a cosine.
+
+    The caller's random state is untouched; the same seed gives the same net.
+
+    Args:
+        cell: "gru", "lstm", "tanh" or "relu".
+        hidden: units.
+        seed: of initial weights and data.
+        bits: channels.
+        updates: updates of the weights, each on new data.
+        sequences: sequences of an update.
+        steps: steps of a sequence.
+        learning_rate: first rate.
+        show_progress: show a progress bar over updates.
+
+    Returns:
+        The net in evaluation mode.
+    """
+    _checks.check_positive("updates", updates)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = FlipFlopNet(cell, hidden, bits=bits)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(net.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, updates, 0.01 * learning_rate
+    )
+    bar = tqdm(range(updates), f"{cell} {seed}", disable=not show_progress)
+    for update in bar:
+        data = sample_flipflop(sequences, steps, bits=bits, generator=generator)
+        loss = nn.functional.mse_loss(net(data.inputs), data.targets)
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if update % 50 == 0:
+            bar.set_postfix(loss=f"{loss.item():.1e}", refresh=False)
+    return net.eval()
+
+
+def evaluate_flipflop(
+    net: FlipFlopNet, *, sequences: int = 64, steps: int = EVALUATION_STEPS
+) -> tuple[float, float]:
+    """Mean squared error, and share of answers of the right sign, on fresh data."""
+    generator = torch.Generator().manual_seed(2**31)
+    data = sample_flipflop(sequences, steps, bits=net.bits, generator=generator)
+    with torch.no_grad():
+        answers = net(data.inputs)
+    loss = nn.functional.mse_loss(answers, data.targets)
+    right = torch.sign(answers) == data.targets
+    return float(loss), float(right.double().mean())
+
+
+def flipflop_fixed_points(
+    net: FlipFlopNet, *, starts: int = 1024, seed: int = 0
+) -> tuple[DynamicsMap, FixedPoints]:
+    """Distinct fixed points at zero input, searched from visited states.
+
+    Args:
+        net: a trained net.
+        starts: searches; half from visited states, half from mixtures of them.
+        seed: of the data and the starts.
+
+    Returns:
+        The map of the net's layer, and its points.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    dynamics = adapt(net, "rnn")
+    data = sample_flipflop(32, 64, bits=net.bits, generator=generator)
+    runs = record(net, "rnn", data.inputs)
+    points = find_fixed_points(
+        dynamics,
+        runs.sample_states(starts - starts // 2, generator=generator),
+        torch.zeros(1, net.bits),
+        extra_starts=starts // 2,
+        generator=generator,
+    )
+    return dynamics, points[points.kind == Kind.FIXED].unique()
+
+
+def save_flipflop(
+    net: FlipFlopNet, path: str | Path, *, about: dict[str, str] | None = None
+) -> None:
+    """Write weights and settings to a safetensors file.
+
+    Args:
+        net: the net.
+        path: the file.
+        about: further metadata, such as the seed and the loss.
+    """
+    settings = {
+        "cell": net.cell,
+        "hidden": str(net.rnn.hidden_size),
+        "inputs": str(net.bits),
+        "outputs": str(net.bits),
+    }
+    weights = {name: value.contiguous() for name, value in net.state_dict().items()}
+    save_file(weights, path, metadata={**(about or {}), **settings})
+
+
+def load_flipflop(path: str | Path) -> FlipFlopNet:
+    """Read a net written by `save_flipflop`, in evaluation mode.
+
+    Raises:
+        FileFormatError: when the file is truncated, or holds something else.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            settings = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        sizes = int(settings["hidden"]), int(settings["inputs"])
+        # A new module draws initial weights; the caller's random state must not notice.
+        with torch.random.fork_rng(devices=[]):
+            net = FlipFlopNet(settings["cell"], sizes[0], bits=sizes[1])
+        net.load_state_dict(weights)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise FileFormatError(
+            f"Expected a flip-flop net in {Path(path).name}: {error}"
+        ) from error
+    return net.eval()
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line: train one net, describe it, write its file."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    net = train_flipflop(
+        options.cell,
+        options.hidden,
+        options.seed,
+        bits=options.bits,
+        updates=options.updates,
+        show_progress=not options.quiet,
+    )
+    loss, accuracy = evaluate_flipflop(net)
+    _logger.info("%s", _verdict(net, loss, accuracy))
+    about = {
+        "task": "flip-flop",
+        "seed": str(options.seed),
+        "updates": str(options.updates),
+        "loss": f"{loss:.2e}",
+        "accuracy": f"{accuracy}",
+    }
+    save_flipflop(net, options.out, about=about)
+
+
+def _verdict(net: FlipFlopNet, loss: float, accuracy: float) -> str:
+    """What was learned, in two lines."""
+    dynamics, points = flipflop_fixed_points(net)
+    linear = linearize(dynamics, points)
+    return (
+        f"Loss {loss:.1e}, accuracy {accuracy:.4f} over {EVALUATION_STEPS} steps.\n"
+        f"{len(points)} fixed points at zero input (the textbook has "
+        f"{3**net.bits}), by unstable dimensions: {_by_unstable_dims(linear)}; index "
+        f"sum {int(linear.indices.sum())}."
+    )
+
+
+def _by_unstable_dims(linear: Linearization) -> str:
+    counts = torch.bincount(linear.unstable_dims).tolist()
+    return ", ".join(f"{count} with {dims}" for dims, count in enumerate(counts))
+
+
+def _build_rnn(cell: str, hidden: int, bits: int) -> nn.RNNBase:
+    if cell == "gru":
+        return nn.GRU(bits, hidden, batch_first=True)
+    if cell == "lstm":
+        return nn.LSTM(bits, hidden, batch_first=True)
+    if cell in CELLS:
+        return nn.RNN(bits, hidden, nonlinearity=cell, batch_first=True)
+    raise ValueError(f"Expected `cell` to be one of {', '.join(CELLS)}, got {cell!r}.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m captum_dynamics.tasks.flipflop",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--cell", choices=CELLS, default="gru", help="recurrent layer (%(default)s)")
+    add("--hidden", type=int, default=16, help="units (%(default)s)")
+    add("--bits", type=int, default=3, help="channels (%(default)s)")
+    add("--seed", type=int, default=0, help="of weights and data (%(default)s)")
+    add("--updates", type=int, default=3000, help="training updates (%(default)s)")
+    add("--quiet", action="store_true", help="show no progress bar")
+    add("--out", required=True, help="safetensors file to write")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

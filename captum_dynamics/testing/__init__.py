@@ -1,0 +1,17 @@
+"""What a new adapter or solver is tested with: systems with known answers, checks."""
+
+from __future__ import annotations
+
+from captum_dynamics.testing.adapters import check_adapter
+from captum_dynamics.testing.report import CheckReport, CheckRow
+from captum_dynamics.testing.solvers import check_solver
+from captum_dynamics.testing.systems import KnownSystem, all_systems
+
+__all__ = [
+    "CheckReport",
+    "CheckRow",
+    "KnownSystem",
+    "all_systems",
+    "check_adapter",
+    "check_solver",
+]

@@ -1,0 +1,297 @@
+"""Where visited states linger: slow points, their order, and whether it is a line."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+import torch
+from scipy.special import betainc
+from torch import Tensor
+
+from captum_dynamics import _checks
+from captum_dynamics._typing import GivenInputs, OtherStates, PerPoint, States
+from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.fixed_points import Q_SLOW, FixedPoints, Kind, find_slow_points
+from captum_dynamics.linearization import Linearization, linearize
+
+NEIGHBOURS = 12
+# Below these a claim of a line would rest on too little.
+LEAST_POINTS = 20
+LINE_VARIANCE = 0.9
+LINE_GAP = 3.0
+
+
+class Shape(Enum):
+    """What the slow points form."""
+
+    LINE = "line"
+    """One direction holds their variance, and one slow mode follows it."""
+    NONE = "none"
+    """Too few states linger for a shape."""
+    UNDECIDED = "undecided"
+    """Neither clearly a line nor clearly none."""
+
+
+@dataclass(frozen=True, eq=False)
+class SlowManifold:
+    """Slow points in the order of a line fitted to them.
+
+    Attributes:
+        linearization: of m well spread slow points, ordered by `theta`.
+        theta: (m,) coordinate along the manifold in [-1, 1], by locally linear
+            embedding; it grows along `axis`.
+        axis: (d,) main axis of the slow points, of unit length.
+        tangents: (m, d) local direction of the manifold at each point.
+        slow_share: share of the relaxed states that are slow.
+        speed_ratio: median residual of the slow points over the median step that the
+            layer takes in use.
+        variance_ratios: share of the slow points' variance in each principal
+            component, in decreasing order.
+        steps: steps of relaxation.
+    """
+
+    linearization: Linearization
+    theta: PerPoint
+    axis: Tensor
+    tangents: States
+    slow_share: float
+    speed_ratio: float
+    variance_ratios: Tensor
+    steps: int
+
+    def __len__(self) -> int:
+        """Number of points kept."""
+        return len(self.linearization)
+
+    @property
+    def points(self) -> FixedPoints:
+        """The slow points, in order."""
+        return self.linearization.points
+
+    @property
+    def leading_times(self) -> Tensor:
+        """Time constants (m, 2) of the two slowest modes; NaN where one grows."""
+        times = self.linearization.time_constants
+        missing = max(0, 2 - times.shape[1])
+        pair: Tensor = torch.nn.functional.pad(
+            times[:, :2], (0, missing), value=torch.nan
+        )
+        return pair
+
+    @property
+    def growing_share(self) -> float:
+        """Share of the points whose leading mode grows instead of decaying."""
+        growing = self.linearization.spectral_radius > 1
+        return float(growing.double().mean()) if len(self) else float("nan")
+
+    @property
+    def memory(self) -> float:
+        """Median time constant, in steps, of the leading mode where it decays."""
+        return _nanmedian(self.leading_times[:, 0])
+
+    @property
+    def gap(self) -> float:
+        """Median ratio of the rates at which the second and first mode decay."""
+        rates = self.linearization.eigenvalues.abs().log().abs()
+        return _nanmedian(rates[:, 1] / rates[:, 0]) if rates.shape[1] > 1 else np.inf
+
+    @property
+    def tangent_alignment(self) -> PerPoint:
+        """|cos| (m,) between the leading right eigenvector and the local tangent."""
+        leading = self.linearization.right_eigenvectors[:, :, 0].real
+        leading = leading / leading.norm(dim=1, keepdim=True)
+        cosines: PerPoint = (leading * self.tangents).sum(1).abs()
+        return cosines
+
+    @property
+    def axis_alignment(self) -> PerPoint:
+        """|cos| (m,) between the leading right eigenvector and the main axis."""
+        leading = self.linearization.right_eigenvectors[:, :, 0].real
+        leading = leading / leading.norm(dim=1, keepdim=True)
+        cosines: PerPoint = (leading @ self.axis).abs()
+        return cosines
+
+    @property
+    def shape(self) -> Shape:
+        """A verdict; the numbers it rests on are `variance_ratios` and `gap`."""
+        if len(self) < LEAST_POINTS:
+            return Shape.NONE
+        straight = float(self.variance_ratios[0]) >= LINE_VARIANCE
+        return Shape.LINE if straight and self.gap >= LINE_GAP else Shape.UNDECIDED
+
+
+def trace_slow_manifold(
+    dynamics: DynamicsMap,
+    states: States,
+    inputs: GivenInputs,
+    *,
+    task_step: float,
+    steps: int = 50,
+    kept: int = 100,
+    q_slow: float = Q_SLOW,
+) -> SlowManifold:
+    """Relax visited states, keep the slow ones, and order them along a line.
+
+    Args:
+        dynamics: the map.
+        states: visited states (n, d), some hundreds.
+        inputs: constant input (1, k), usually the mean of the layer's inputs.
+        task_step: median length of the layer's step in use, to compare speeds with.
+        steps: steps of relaxation, after which fast directions have died out.
+        kept: points to linearize, chosen farthest from each other.
+        q_slow: speed below which a relaxed state counts as slow.
+
+    Returns:
+        The manifold; with no slow state it holds no point.
+
+    References:
+        Maheswaranathan et al. (2019), arXiv 1906.10720, appendix B.
+
+    Example:
+        >>> import torch, captum_dynamics as cd
+        >>> decay = torch.tensor([0.999, 0.2], dtype=torch.float64)
+        >>> leak = cd.FunctionAdapter(lambda h, x: decay * h, 2, 0)
+        >>> states = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
+        >>> slow = trace_slow_manifold(leak, states, torch.zeros(1, 0), task_step=1.0)
+        >>> slow.shape.value, round(slow.memory)
+        ('line', 999)
+    """
+    _checks.check_positive("kept", kept)
+    relaxed = find_slow_points(dynamics, states, inputs, steps=steps, q_slow=q_slow)
+    slow = relaxed[(relaxed.kind == Kind.SLOW) | (relaxed.kind == Kind.FIXED)]
+    share = len(slow) / len(relaxed)
+    if not len(slow):
+        return _empty(relaxed, dynamics, steps)
+    axes, ratios = _principal_axes(slow.states)
+    spread = slow[farthest_points(slow.states, min(kept, len(slow)))]
+    theta = _theta(spread.states, axes[0])
+    order = theta.argsort()
+    spread, theta = spread[order], theta[order]
+    speed_ratio = float(slow.residual_norms.median()) / task_step
+    return SlowManifold(
+        linearize(dynamics, spread),
+        theta,
+        axes[0],
+        _tangents(spread.states, slow.states),
+        share,
+        speed_ratio,
+        ratios,
+        steps,
+    )
+
+
+def farthest_points(states: States, count: int) -> Tensor:
+    """Indices of `count` states chosen one by one, each farthest from those before."""
+    start = int((states - states.mean(0)).norm(dim=1).argmax())
+    chosen = [start]
+    gaps = (states - states[start]).norm(dim=1)
+    for _ in range(count - 1):
+        chosen.append(int(gaps.argmax()))
+        gaps = torch.minimum(gaps, (states - states[chosen[-1]]).norm(dim=1))
+    return torch.tensor(chosen, device=states.device)
+
+
+def random_cosines(dim: int, edges: Tensor) -> Tensor:
+    """Share of random unit vectors whose |cos| with a fixed one falls in each bin.
+
+    In d dimensions cos^2 is Beta(1/2, (d - 1)/2); two unit vectors of a line are
+    always parallel. This is what alignments of unrelated directions look like.
+
+    Args:
+        dim: d, at least 1.
+        edges: increasing edges (b + 1,) of the bins, from 0 to 1.
+
+    Returns:
+        Shares (b,), which sum to 1.
+
+    Example:
+        >>> import torch
+        >>> edges = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+        >>> [round(share, 3) for share in random_cosines(3, edges).tolist()]
+        [0.5, 0.5]
+        >>> [round(share, 3) for share in random_cosines(100, edges).tolist()]
+        [1.0, 0.0]
+    """
+    _checks.check_positive("dim", dim)
+    squares = edges.detach().cpu().double().numpy() ** 2
+    if dim == 1:
+        below = (squares >= 1).astype(float)
+    else:
+        below = betainc(0.5, (dim - 1) / 2, squares)
+    return torch.from_numpy(np.diff(below)).to(edges)
+
+
+def _theta(states: States, axis: Tensor) -> PerPoint:
+    """Coordinate along the manifold in [-1, 1], growing along the main axis."""
+    along = (states - states.mean(0)) @ axis
+    if len(states) > NEIGHBOURS + 1:
+        embedded = _locally_linear(states)
+        ranks = along.argsort().argsort().to(embedded)
+        found = embedded.argsort().argsort().to(embedded)
+        agreement = torch.corrcoef(torch.stack([ranks, found]))[0, 1]
+        # An embedding that folds the line back on itself is worse than the main axis.
+        if float(agreement.abs()) > 0.9:
+            along = embedded * agreement.sign()
+    low, high = along.min(), along.max()
+    width = (high - low).clamp_min(torch.finfo(along.dtype).tiny)
+    return 2 * (along - low) / width - 1
+
+
+def _locally_linear(states: States) -> Tensor:
+    from sklearn.manifold import LocallyLinearEmbedding
+
+    embedding = LocallyLinearEmbedding(
+        n_neighbors=NEIGHBOURS, n_components=1, eigen_solver="dense", reg=1e-3
+    )
+    with warnings.catch_warnings():
+        # Points on an exact line give singular neighbourhoods, which `reg` mends.
+        warnings.simplefilter("ignore")
+        values = embedding.fit_transform(states.cpu().numpy())[:, 0]
+    return torch.from_numpy(np.ascontiguousarray(values)).to(states)
+
+
+def _tangents(states: States, cloud: OtherStates) -> States:
+    """Main direction of each state's nearest neighbours in the cloud."""
+    count = min(NEIGHBOURS, len(cloud))
+    near = torch.cdist(states, cloud).topk(count, largest=False).indices
+    patches = cloud[near]
+    centred = patches - patches.mean(1, keepdim=True)
+    tangents: States = torch.linalg.svd(centred, full_matrices=False)[2][:, 0]
+    return tangents
+
+
+def _principal_axes(states: States) -> tuple[Tensor, Tensor]:
+    _, sizes, axes = torch.linalg.svd(states - states.mean(0), full_matrices=False)
+    variances = sizes**2
+    total = variances.sum().clamp_min(torch.finfo(states.dtype).tiny)
+    return axes, variances / total
+
+
+def _nanmedian(values: Tensor) -> float:
+    finite = values[~values.isnan()]
+    return float(finite.median()) if len(finite) else float("nan")
+
+
+def _empty(relaxed: FixedPoints, dynamics: DynamicsMap, steps: int) -> SlowManifold:
+    none = relaxed[:0]
+    d, k = dynamics.state_dim, dynamics.input_dim
+    states = none.states
+    matrices = states.new_zeros(0, d, d)
+    vectors = matrices.to(torch.complex128)
+    linearization = Linearization(
+        none,
+        matrices,
+        states.new_zeros(0, d, k),
+        vectors[:, 0],
+        vectors,
+        vectors,
+        states.new_zeros(0),
+    )
+    nothing = states.new_zeros(0)
+    axis = states.new_zeros(d)
+    return SlowManifold(
+        linearization, nothing, axis, states, 0.0, float("nan"), nothing, steps
+    )

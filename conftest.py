@@ -1,0 +1,14 @@
+"""Set up pytest before anything of the package is imported, doctests included."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["MPLBACKEND"] = "Agg"
+
+if os.environ.get("CAPTUM_DYNAMICS_SHAPES") == "1":
+    from jaxtyping import install_import_hook
+
+    # An int may be passed for a float, as everywhere in Python's typing.
+    _TOWER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+    install_import_hook("captum_dynamics", _TOWER)

@@ -1,0 +1,50 @@
+"""Settings of the documentation build: Sphinx, with MyST-NB for the tutorials."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+source = (ROOT / "captum_dynamics" / "__init__.py").read_text(encoding="utf-8")
+found = re.search(r'^__version__ = "([^"]+)"', source, re.MULTILINE)
+
+project = "captum_dynamics"
+author = "the captum_dynamics developers"
+copyright = f"2026, {author}"
+release = found[1] if found else ""
+
+# The tutorials live beside the package; Sphinx reads only below its own folder.
+shutil.rmtree(ROOT / "docs" / "tutorials", ignore_errors=True)
+shutil.copytree(
+    ROOT / "tutorials",
+    ROOT / "docs" / "tutorials",
+    ignore=shutil.ignore_patterns("__pycache__", ".*"),
+)
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build", "conf.py", "**/__pycache__", "**/.ipynb_checkpoints"]
+
+myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = f"captum_dynamics {release}"

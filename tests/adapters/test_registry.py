@@ -1,0 +1,160 @@
+"""Layers are found by path or identity; what cannot be read is refused with advice."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import nn
+
+import captum_dynamics as cd
+from captum_dynamics.adapters import RecurrentAdapter, _registry
+
+
+class Host(nn.Module):
+    """A model with two recurrent layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleDict({"lstm": nn.LSTM(4, 3)})
+        self.decoder = nn.GRU(3, 2)
+        self.head = nn.Linear(2, 1)
+
+
+@pytest.fixture
+def _registry_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(_registry, "_ADAPTERS", dict(_registry._ADAPTERS))
+    yield
+
+
+def test_a_layer_is_found_by_path_by_identity_or_as_the_only_one() -> None:
+    host = Host()
+    by_path, by_identity = cd.adapt(host, "decoder"), cd.adapt(host, host.decoder)
+    assert by_path.state_dim == by_identity.state_dim == 2
+    assert cd.adapt(host, "encoder.lstm").state_dim == 6
+    assert cd.adapt(host.encoder).state_dim == 6
+    assert cd.adapt(host.decoder).state_dim == 2
+
+
+def test_every_torch_recurrent_layer_has_an_adapter() -> None:
+    names = ("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
+    wanted = {f"torch.nn.modules.rnn.{name}" for name in names}
+    assert wanted <= set(cd.list_adapters())
+
+
+def test_a_path_that_does_not_exist_lists_the_recurrent_layers() -> None:
+    listing = r"no layer at 'rnn'.*'encoder.lstm' \(LSTM\), 'decoder' \(GRU\)"
+    with pytest.raises(cd.LayerNotFoundError, match=listing):
+        cd.adapt(Host(), "rnn")
+
+
+def test_several_layers_need_a_choice() -> None:
+    with pytest.raises(cd.LayerNotFoundError, match="Say which `layer`.*'decoder'"):
+        cd.adapt(Host())
+
+
+def test_a_layer_of_another_model_is_not_found() -> None:
+    with pytest.raises(cd.LayerNotFoundError, match="GRU is not part of `model`"):
+        cd.adapt(Host(), nn.GRU(3, 2))
+
+
+def test_a_model_without_recurrent_layers_says_so() -> None:
+    with pytest.raises(cd.LayerNotFoundError, match="holds no recurrent layer"):
+        cd.adapt(nn.Sequential(nn.Linear(2, 2)), "1")
+
+
+def test_a_layer_without_adapter_teaches_to_register_one() -> None:
+    advice = r"No adapter reads Linear.*register_adapter\(Linear\).*FunctionAdapter"
+    with pytest.raises(cd.AdapterNotFoundError, match=advice):
+        cd.adapt(Host(), "head")
+
+
+def test_what_is_no_module_is_refused() -> None:
+    with pytest.raises(TypeError, match="`model` to be a torch.nn.Module, got str"):
+        cd.adapt("model")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("_registry_restored")
+def test_a_registered_adapter_reads_its_layer_and_subclasses() -> None:
+    class Leaky(nn.Module):
+        pass
+
+    class Leakier(Leaky):
+        pass
+
+    @cd.register_adapter(Leaky)
+    class LeakyAdapter(RecurrentAdapter):
+        layout, input_dim = cd.StateLayout((cd.Block("h", 1),)), 1
+
+        def __init__(self, layer: nn.Module) -> None:
+            self.layer = layer
+
+        def step(self, states: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+            return 0.9 * states + inputs
+
+    assert isinstance(cd.adapt(Leakier()), LeakyAdapter)
+    with pytest.raises(ValueError, match="Expected no `layer_index` for Leaky"):
+        cd.adapt(Leaky(), layer_index=0)
+    assert cd.register_adapter(Leaky)(LeakyAdapter) is LeakyAdapter
+    with pytest.raises(ValueError, match="Leaky to have no adapter yet, but Leaky"):
+        cd.register_adapter(Leaky)(type("Other", (LeakyAdapter,), {}))
+
+
+def test_a_scripted_layer_is_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(nn.LSTM(3, 2))
+    with pytest.raises(cd.UnsupportedLayerError, match="scripted or traced"):
+        cd.adapt(scripted)
+
+
+def test_a_dynamically_quantised_layer_is_refused() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(nn.LSTM(3, 2))
+        quantised = torch.ao.quantization.quantize_dynamic(model, {nn.LSTM})
+    with pytest.raises(cd.UnsupportedLayerError, match="quantised"):
+        cd.adapt(quantised, "0")
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_bidirectional_layer_is_refused(layer: type[nn.RNNBase]) -> None:
+    with pytest.raises(cd.UnsupportedLayerError, match="bidirectional"):
+        cd.adapt(layer(3, 2, bidirectional=True))
+
+
+def test_active_dropout_between_layers_is_refused_and_idle_dropout_is_not() -> None:
+    layer = nn.GRU(3, 2, num_layers=2, dropout=0.5)
+    with pytest.raises(cd.UnsupportedLayerError, match=r"dropout=0.5.*model.eval\(\)"):
+        cd.adapt(layer)
+    assert cd.adapt(layer.eval()).state_dim == 4
+    assert not layer.training
+
+
+@pytest.mark.parametrize("name", ["weight_hh_l0", "bias_ih_l0"])
+def test_weights_that_are_not_finite_are_refused(name: str) -> None:
+    layer = nn.GRU(3, 2)
+    with torch.no_grad():
+        getattr(layer, name).flatten()[0] = torch.nan
+    with pytest.raises(ValueError, match="`weights` to be finite, got 1 NaN"):
+        cd.adapt(layer)
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_a_layer_index_outside_the_stack_is_refused(index: int) -> None:
+    with pytest.raises(ValueError, match="`layer_index` between 0 and 1"):
+        cd.adapt(nn.GRU(3, 2, num_layers=2), layer_index=index)
+
+
+def test_adapting_leaves_the_layer_as_it_was() -> None:
+    layer = nn.GRU(3, 2).train()
+    layer.weight_hh_l0.requires_grad_(False)
+    before = {name: value.clone() for name, value in layer.state_dict().items()}
+    cd.adapt(layer)
+    assert layer.training
+    assert not layer.weight_hh_l0.requires_grad
+    assert layer.weight_ih_l0.requires_grad
+    for name, value in layer.state_dict().items():
+        assert torch.equal(value, before[name])
