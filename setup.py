@@ -42,6 +42,7 @@ REQUIRED = [
 ]
 
 EXTRAS = {
+    "data": ["datasets>=2.14"],
     "distributed": ["dask[distributed]>=2024.1"],
     "docs": [
         "furo>=2024.1",

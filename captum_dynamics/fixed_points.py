@@ -114,13 +114,17 @@ class FixedPoints:
         """
         same = torch.cat([self.inputs, self.kind[:, None].to(self.inputs)], dim=1)
         groups = connected_groups(self.states, self.merge_radii, same)
-        members = [torch.nonzero(groups == g)[:, 0] for g in torch.unique(groups)]
-        kept = [m[self.residual_norms[m].argmin()] for m in members]
-        counts = [self.multiplicity[m].sum() for m in members]
-        if not kept:
-            return self
-        chosen = self[torch.stack(kept)]
-        return replace(chosen, multiplicity=torch.stack(counts))
+        # By residual within each group; the first of a group is its best.
+        # Equal residuals are told apart by the states, whatever the order of rows.
+        order = torch.argsort(self.states.sum(1), stable=True)
+        order = order[torch.argsort(self.residual_norms[order], stable=True)]
+        order = order[torch.argsort(groups[order], stable=True)]
+        starts = torch.ones_like(order, dtype=torch.bool)
+        starts[1:] = groups[order][1:] != groups[order][:-1]
+        kept = order[starts]
+        counts = self.multiplicity.new_zeros(len(kept))
+        counts = counts.index_add(0, groups, self.multiplicity)
+        return replace(self[kept], multiplicity=counts)
 
     def summary(self) -> str:
         """Count points by kind in one line."""

@@ -8,6 +8,9 @@ from torch import Tensor
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import Counts, PerPoint, States
 
+# Coordinates along which states are told apart before any distance is computed.
+CUTTING_COORDINATES = 16
+
 
 def connected_groups(states: States, radii: PerPoint, labels: Tensor) -> Counts:
     """Group index (n,) of each state, numbered by first appearance.
@@ -15,6 +18,50 @@ def connected_groups(states: States, radii: PerPoint, labels: Tensor) -> Counts:
     Two states are linked when their distance is at most the larger of their radii and
     their rows of `labels` are equal; groups are what links connect.
     """
+    cells = _cells(states, radii, labels)
+    # Until told apart, a state's group is its cell; a cell of one is a group.
+    groups = cells.clone()
+    count = int(cells.max()) + 1 if len(cells) else 0
+    sizes = torch.bincount(cells, minlength=count)
+    order = torch.argsort(cells, stable=True)
+    members = torch.split(order, sizes.tolist())
+    for cell in torch.nonzero(sizes > 1)[:, 0].tolist():
+        rows = members[cell]
+        parts = _connected(states[rows], radii[rows])
+        extra = parts > 0  # the first part keeps the number of the cell
+        groups[rows[extra]] = count + parts[extra] - 1
+        count += int(parts.max())
+    return _by_first_appearance(groups, count)
+
+
+def _cells(states: States, radii: PerPoint, labels: Tensor) -> Counts:
+    """Cells (n,) that no link leaves: equal labels, and no gap in any coordinate.
+
+    Along a coordinate, states on either side of a value are linked by no pair when
+    every one below ends, radius included, before the first above, and vice versa.
+    """
+    width = states.shape[1]
+    step = -(-width // CUTTING_COORDINATES) if width else 1
+    # NaN is linked to nothing; as infinity it is cut off, or told apart later.
+    columns = states[:, ::step].nan_to_num(nan=torch.inf)
+    values, order = columns.sort(dim=0)
+    reach = radii.to(columns)[order]
+    lower_ends = (values + reach).cummax(0).values[:-1]
+    upper_starts = (values - reach).flip(0).cummin(0).values.flip(0)[1:]
+    # Rounding of a distance may reach a little further than that of a difference.
+    slack = 8 * torch.finfo(columns.dtype).eps * values.abs()
+    clear = slack[:-1] + slack[1:]
+    cut = (lower_ends + clear < values[1:]) & (upper_starts - clear > values[:-1])
+    numbers = torch.zeros_like(order)
+    numbers[1:] = cut.cumsum(0)
+    codes = torch.zeros_like(order).scatter(0, order, numbers)
+    table = torch.cat([codes.to(labels.dtype), labels], dim=1)
+    cells: Tensor = torch.unique(table, dim=0, return_inverse=True)[1]
+    return cells
+
+
+def _connected(states: States, radii: PerPoint) -> Counts:
+    """Groups (n,) among states of one cell, usually a single one, by flooding."""
     groups = torch.full((len(states),), -1, device=states.device)
     count = 0
     for first in range(len(states)):
@@ -22,15 +69,15 @@ def connected_groups(states: States, radii: PerPoint, labels: Tensor) -> Counts:
             continue
         front = torch.tensor([first], device=states.device)
         groups[front] = count
-        while len(front):
-            linked = _linked(states, radii, labels, front) & (groups < 0)
+        while len(front) and (groups < 0).any():
+            linked = _linked(states, radii, front) & (groups < 0)
             groups[linked] = count
             front = torch.nonzero(linked)[:, 0]
         count += 1
     return groups
 
 
-def _linked(states: States, radii: PerPoint, labels: Tensor, front: Tensor) -> Tensor:
+def _linked(states: States, radii: PerPoint, front: Tensor) -> Tensor:
     """Which states are linked to any state of the front."""
     linked = torch.zeros(len(states), dtype=torch.bool, device=states.device)
     for rows in row_chunks(len(front), 8 * len(states)):
@@ -39,8 +86,12 @@ def _linked(states: States, radii: PerPoint, labels: Tensor, front: Tensor) -> T
         distances = torch.cdist(
             states[part], states, compute_mode="donot_use_mm_for_euclid_dist"
         )
-        near = distances <= torch.maximum(radii[part, None], radii)
-        for column in labels.T:
-            near &= column[part, None] == column
-        linked |= near.any(0)
+        linked |= (distances <= torch.maximum(radii[part, None], radii)).any(0)
     return linked
+
+
+def _by_first_appearance(groups: Counts, count: int) -> Counts:
+    rows = torch.arange(len(groups), device=groups.device)
+    firsts = torch.full((count,), len(groups), device=groups.device)
+    firsts = firsts.scatter_reduce(0, groups, rows, "amin")
+    return torch.argsort(torch.argsort(firsts))[groups]

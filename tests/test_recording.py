@@ -83,6 +83,26 @@ def test_every_layer_of_a_stack_and_the_cells_of_an_lstm_are_recorded() -> None:
     assert torch.allclose(runs.final_states, wanted, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_one_layer_of_a_stack_reads_the_layer_below(
+    kind: type[nn.RNNBase], level: int
+) -> None:
+    # Widths are equal: nothing but the values tells the layers' inputs apart.
+    layer = kind(4, 4, num_layers=3, batch_first=True).double()
+    inputs, state = random(2, 5, 4), (random(3, 2, 4), random(3, 2, 4))
+    given = state if kind is nn.LSTM else state[0]
+    joint = cd.record(layer, None, (inputs, given))
+    alone = cd.adapt(layer, layer_index=level)
+    runs = cd.record(layer, None, (inputs, given), dynamics=alone)
+    names = [name for name in cd.adapt(layer).layout.names if name.endswith(str(level))]
+    parts = cd.adapt(layer).layout.split(joint.states)
+    wanted = torch.cat([parts[name] for name in names], dim=-1)
+    assert torch.allclose(runs.states, wanted, atol=1e-12)
+    with pytest.raises(ValueError, match=f"got that of layer {level} alone"):
+        alone.calls.replace_inputs(inputs, (inputs,), {})
+
+
 def test_a_recording_is_in_double_precision_whatever_the_model() -> None:
     runs = cd.record(Host(nn.GRU(3, 4)), None, torch.randn(2, 5, 3))
     assert runs.states.dtype == runs.inputs.dtype == torch.float64

@@ -145,7 +145,7 @@ def _theirs(
     forward = LayerInputForward(explained.forward, explained.layer)
     algorithm = method(forward)
     parameter = next(explained.layer.parameters())
-    inputs = call.inputs.to(parameter.dtype)
+    inputs = call.inputs.to(parameter.dtype).requires_grad_()
     settings: dict[str, Any] = {
         "target": explained.target,
         "additional_forward_args": explained.arguments,

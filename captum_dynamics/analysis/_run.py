@@ -121,9 +121,9 @@ def analyze(
         >>> result.summary().startswith("LAYER  GRU at 'rnn' of Last")
         True
     """
-    run = _Run(show_progress)
     found = find_layer(model, layer)
     dynamics = adapt(found)
+    run = _Run(show_progress)
     with run.stage("recording"):
         if lengths is None and tokens is not None:
             lengths = torch.tensor([len(names) for names in tokens])

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from captum_dynamics.analysis import analyze
+from captum_dynamics.attr import captum_method
 from captum_dynamics.cli._output import check_folder, write_all
 from captum_dynamics.exceptions import FileFormatError
 
@@ -140,11 +141,4 @@ def _arrays(path: Path) -> dict[str, Tensor]:
 
 
 def _methods(names: list[str]) -> list[Any]:
-    if names == ["none"]:
-        return []
-    import captum.attr
-
-    missing = [name for name in names if not hasattr(captum.attr, name)]
-    if missing:
-        raise ValueError(f"captum.attr has no {', '.join(missing)}.")
-    return [getattr(captum.attr, name) for name in names]
+    return [] if names == ["none"] else [captum_method(name) for name in names]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from captum_dynamics.analysis import Analysis, NamedInputs, analyze
+from captum_dynamics.attr import captum_method
 from captum_dynamics.cli._output import check_folder, wrapped, write_all
 from captum_dynamics.cli._sentences import EXAMPLES, SENTENCES
 from captum_dynamics.models import SentimentModel, load_sentiment
@@ -73,8 +74,6 @@ def analyze_reviews(
     trained: SentimentModel, explained: list[str], *, seed: int = 0
 ) -> Analysis:
     """Analyse a review classifier in use on texts made of the demo's sentences."""
-    from captum.attr import IntegratedGradients
-
     texts = explained + _documents(seed)
     vocabulary = trained.vocabulary
     frequent = trained.word_counts.argsort(descending=True)[: SHOWN_WORDS + 2]
@@ -91,7 +90,7 @@ def analyze_reviews(
         tokens=[vocabulary.tokens(text)[-400:] for text in texts],
         words=words,
         reference=trained.mean_embedding,
-        compare=[IntegratedGradients],
+        compare=[captum_method("IntegratedGradients")],
         explained=len(explained),
         seed=seed,
         show_progress=True,

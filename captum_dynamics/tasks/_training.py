@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -72,7 +73,7 @@ def train(
         show_progress: Show a bar for every epoch.
 
     Returns:
-        The network in evaluation mode, and its held-out accuracy after each epoch.
+        The network in evaluation mode; its held-out accuracy after each epoch.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -81,15 +82,13 @@ def train(
         initialize(model)
         optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate)
         steps = recipe.epochs * math.ceil(len(training.ids) / recipe.batch_size)
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: _rate(step, steps, recipe.warm_up)
-        )
+        rate = partial(_rate, steps=steps, warm_up=recipe.warm_up)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
         accuracies: list[float] = []
         for epoch in range(1, recipe.epochs + 1):
             batches = list(_bucketed(training.ids, recipe.batch_size))
-            bar = tqdm(batches, f"epoch {epoch}", disable=not show_progress)
             model.train()
-            for rows in bar:
+            for rows in tqdm(batches, f"epoch {epoch}", disable=not show_progress):
                 optimizer.zero_grad()
                 torch.autograd.backward(_loss(model, training, rows))
                 nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)

@@ -1,0 +1,30 @@
+"""Attribution through recurrent dynamics, in Captum's own API."""
+
+from __future__ import annotations
+
+from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
+from captum_dynamics.attr._runs import RunPair
+from captum_dynamics.attr.captum_methods import captum_method
+from captum_dynamics.attr.classical import Classical
+from captum_dynamics.attr.dynamics_attribution import DynamicsAttribution, Fitted
+from captum_dynamics.attr.faithfulness import Faithfulness
+from captum_dynamics.attr.layer_input import LayerInputForward
+from captum_dynamics.attr.modes import ModeAttributions
+from captum_dynamics.attr.path_integrated import PathIntegrated
+from captum_dynamics.attr.switching import Switching
+
+__all__ = [
+    "Adjoints",
+    "Classical",
+    "DynamicsAttribution",
+    "Estimator",
+    "Faithfulness",
+    "Fitted",
+    "FittedEstimator",
+    "LayerInputForward",
+    "ModeAttributions",
+    "PathIntegrated",
+    "RunPair",
+    "Switching",
+    "captum_method",
+]

@@ -1,0 +1,56 @@
+"""What an estimator is: how the dynamics along a run are made linear."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
+from captum_dynamics.attr._runs import RunPair
+
+
+@dataclass(frozen=True, eq=False)
+class Adjoints:
+    """How the output depends on states and inputs in a linear picture of a run.
+
+    Attributes:
+        states: v_0 to v_T, (n, t + 1, d).
+        inputs: v_t B_t, (n, t, k).
+    """
+
+    states: StateSequences
+    inputs: InputSequences
+
+
+class FittedEstimator(ABC):
+    """A linear picture of runs: h_t = A_t h_{t-1} + u_t + constants."""
+
+    @abstractmethod
+    def adjoints(self, runs: RunPair) -> Adjoints:
+        """Carry the readout back in time: v_{t-1} = A_t^T v_t + G_{t-1}."""
+
+    @abstractmethod
+    def drives(self, runs: RunPair) -> StateSequences:
+        """What each input adds to the state of its step: u_t, (n, t, d)."""
+
+    @abstractmethod
+    def free_run(self, runs: RunPair) -> StateSequences:
+        """States (n, t, d) of the linear picture, left to itself from h_0."""
+
+    @abstractmethod
+    def constants(self, runs: RunPair, adjoints: Adjoints) -> PerPoint:
+        """The part of the picture's output that no input adds, (n,)."""
+
+
+@dataclass(frozen=True)
+class Estimator(ABC):
+    """Settings of a linear picture; a frozen dataclass with `fit`."""
+
+    @abstractmethod
+    def fit(
+        self, runs: Iterable[RunPair], generator: torch.Generator
+    ) -> FittedEstimator:
+        """Fit the picture to calibration runs, which are made only if iterated."""

@@ -1,0 +1,236 @@
+"""The host model around a recurrent layer: run it, and put runs of our own in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+
+from captum_dynamics import _checks
+from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
+from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.attr._compat import Target, run_forward
+from captum_dynamics.recording import captured_calls, check_deterministic, read_calls
+
+Steps = Bool[Tensor, "n t"]
+
+
+@dataclass(frozen=True, eq=False)
+class Arguments:
+    """What a model is called with, in Captum's form."""
+
+    inputs: tuple[Tensor, ...]
+    target: Target = None
+    additional: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be attributed."""
+        for value in self.inputs:
+            if not isinstance(value, Tensor):
+                raise TypeError(
+                    f"Expected `inputs` to be a tensor or a tuple of tensors, got "
+                    f"{type(value).__name__}."
+                )
+            _checks.check_rows("inputs", value)
+            if value.is_floating_point():
+                _checks.check_finite("inputs", value)
+
+    def __len__(self) -> int:
+        """Number of examples, where the model's inputs are batch first."""
+        return len(self.inputs[0])
+
+    def __getitem__(self, rows: slice) -> Arguments:
+        """Select examples; what all examples share stays as it is."""
+        size, target = len(self), self.target
+        is_list = isinstance(target, list)
+        one_each = is_list or (isinstance(target, Tensor) and target.numel() > 1)
+        return Arguments(
+            tuple(value[rows] for value in self.inputs),
+            target[rows] if one_each else target,
+            tuple(_cut(value, rows, size) for value in self.additional),
+        )
+
+
+def _cut(value: Any, rows: slice, size: int) -> Any:
+    shared = not isinstance(value, Tensor) or value.ndim == 0 or len(value) != size
+    return value if shared else value[rows]
+
+
+@dataclass(frozen=True, eq=False)
+class Host:
+    """A forward function, the recurrent layer inside it, and the layer's dynamics."""
+
+    forward_func: Callable[..., Any]
+    layer: nn.Module
+    dynamics: RecurrentAdapter
+
+    def run(self, arguments: Arguments) -> tuple[PerPoint, Call]:
+        """Give the selected outputs, and what the layer read."""
+        with torch.no_grad(), captured_calls(self.layer) as calls:
+            output = self._forward(arguments)
+        call = read_calls(self.dynamics, calls)
+        _checks.check_finite("the layer's inputs", call.inputs)
+        return one_each(output, call), call
+
+    def read(self, arguments: Arguments) -> Call:
+        """Give what the layer read, whatever the model makes of it."""
+        with torch.no_grad(), captured_calls(self.layer) as calls:
+            self._forward(replace(arguments, target=None))
+        return read_calls(self.dynamics, calls)
+
+    def outputs_from_inputs(
+        self, arguments: Arguments, inputs: InputSequences
+    ) -> Tensor:
+        """Outputs of the model when its layer reads other inputs (n, t, k)."""
+        with replaced_inputs(self.layer, self.dynamics, inputs):
+            return self._forward(arguments)
+
+    def outputs_from_states(
+        self, arguments: Arguments, call: Call, states: StateSequences
+    ) -> PerPoint:
+        """Outputs of the model when its layer visits other states (n, t, d)."""
+        with _replaced_outputs(self.layer, self.dynamics, call, states):
+            return one_each(self._forward(arguments), call)
+
+    def injections(
+        self, arguments: Arguments, call: Call, states: StateSequences
+    ) -> StateSequences:
+        """dy/ds_t (n, t, d): how each output reads each state directly."""
+        leaf = states.detach().requires_grad_()
+        with torch.enable_grad():
+            outputs = self.outputs_from_states(arguments, call, leaf)
+            return _gradient(outputs.sum(), leaf)
+
+    def counted_steps(
+        self, arguments: Arguments, call: Call, states: StateSequences
+    ) -> Steps:
+        """Steps (n, t) up to the last one whose state any output reads.
+
+        This tells words from padding without being told: what comes after the last
+        state that is read cannot matter.
+        """
+        leaf = states.detach().requires_grad_()
+        everything = replace(arguments, target=None)
+        with (
+            torch.enable_grad(),
+            _replaced_outputs(self.layer, self.dynamics, call, leaf),
+        ):
+            outputs = self._forward(everything)
+            # Unequal weights: those of a softmax would otherwise cancel.
+            weights = torch.linspace(1.0, 2.0, outputs.numel()).to(outputs)
+            injections = _gradient((outputs.flatten() * weights).sum(), leaf)
+        steps = torch.arange(states.shape[1], device=states.device)
+        within = steps < call.lengths[:, None]
+        counted = later_any((injections != 0).any(-1) & within)
+        return torch.where(counted.any(1, keepdim=True), counted, within)
+
+    def _forward(self, arguments: Arguments) -> Tensor:
+        try:
+            # cuDNN refuses the backward pass of a layer in evaluation mode.
+            with torch.backends.cudnn.flags(enabled=False):
+                output = run_forward(
+                    self.forward_func,
+                    arguments.inputs,
+                    arguments.target,
+                    arguments.additional,
+                )
+        except RuntimeError as error:
+            floating = any(value.is_floating_point() for value in arguments.inputs)
+            if not floating or "indices" not in str(error):
+                raise
+            raise TypeError(
+                "Expected `inputs` to be whole numbers, which the model looks up, got "
+                "floating ones; to add noise or perturbations (NoiseTunnel, "
+                "sensitivity_max, infidelity), use a `forward_func` of embedded inputs."
+            ) from error
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"Expected `forward_func` to return a tensor, got "
+                f"{type(output).__name__}; wrap it in a function that does."
+            )
+        return output
+
+
+def later_any(steps: Steps) -> Steps:
+    """True at a step where any step from it on is true."""
+    return steps.flip(1).cumsum(1).flip(1) > 0
+
+
+def check_host(forward_func: Callable[..., Any], layer: nn.Module) -> None:
+    """Refuse active dropout, in the model or, behind a function, in the layer."""
+    model = forward_func if isinstance(forward_func, nn.Module) else layer
+    check_deterministic(model)
+
+
+@contextmanager
+def replaced_inputs(
+    layer: nn.Module, dynamics: RecurrentAdapter, inputs: InputSequences
+) -> Iterator[None]:
+    """Let a layer read inputs (n, t, k) instead of its own while the block runs."""
+    convention, steps = dynamics.calls, count()
+
+    def swap(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        step = next(steps)
+        part = inputs[:, step : step + 1] if convention.one_step else inputs
+        if part.shape[1] == 0:
+            raise ValueError(
+                f"Expected layer inputs for every step, got {inputs.shape[1]} steps "
+                f"while the model takes more."
+            )
+        return convention.replace_inputs(part, args, kwargs)
+
+    handle = layer.register_forward_pre_hook(swap, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _replaced_outputs(
+    layer: nn.Module, dynamics: RecurrentAdapter, call: Call, states: StateSequences
+) -> Iterator[None]:
+    """Let a layer give states (n, t, d) instead of its own while the block runs."""
+    convention, steps = dynamics.calls, count()
+
+    def swap(
+        _: nn.Module, _args: tuple[Any, ...], _kwargs: dict[str, Any], output: Any
+    ) -> Any:
+        step = next(steps)
+        part = states[:, step : step + 1] if convention.one_step else states
+        return convention.write(dynamics, part, call, output)
+
+    handle = layer.register_forward_hook(swap, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def one_each(outputs: Tensor, call: Call) -> PerPoint:
+    """Return outputs (n,), if there is one for each sequence the layer reads."""
+    if outputs.numel() != len(call.inputs):
+        raise ValueError(
+            f"Expected `target` to select one number for each of the "
+            f"{len(call.inputs)} sequences the layer reads, got outputs of shape "
+            f"{tuple(outputs.shape)}."
+        )
+    return outputs.reshape(-1)
+
+
+def _gradient(output: Tensor, states: Tensor) -> Tensor:
+    if not output.requires_grad:
+        raise ValueError(
+            "Expected the output of `forward_func` to depend on the layer's states "
+            "by differentiable operations; it has no gradient."
+        )
+    (gradient,) = torch.autograd.grad(output, states, allow_unused=True)
+    return torch.zeros_like(states) if gradient is None else gradient

@@ -1,0 +1,183 @@
+"""Two runs of one layer, actual and baseline, and how the output reads them."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from captum_dynamics._typing import (
+    Inputs,
+    InputSequences,
+    PerPoint,
+    States,
+    StateSequences,
+)
+from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.attr._host import Arguments, Host, Steps, later_any, one_each
+from captum_dynamics.exceptions import AttributionWarning
+
+NODE_COUNTS = (1, 5, 10, 20, 40)
+"""Nodes tried for the head's average: one is exact for a linear head."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunPair:
+    """An actual and a baseline run, in float64.
+
+    y(S) - y(S^b) = sum_t G_t . (s_t - s^b_t), with G averaged over the segment from
+    the baseline's states to the actual ones.
+
+    Attributes:
+        dynamics: the layer's map.
+        inputs: what the layer reads, (n, t, k).
+        baseline_inputs: what it reads in the baseline run, (n, t, k).
+        initial_states: (n, d); `baseline_initial_states` alike.
+        states: after each step, (n, t, d); `baseline_states` alike.
+        injections: G, (n, t, d).
+        intercepts: what the output adds to sum_t G_t . s_t, (n,).
+        outputs: the model's own outputs F(x), (n,).
+        baseline_outputs: its outputs F(baseline), (n,).
+    """
+
+    dynamics: RecurrentAdapter
+    inputs: InputSequences
+    baseline_inputs: InputSequences
+    initial_states: States
+    baseline_initial_states: States
+    states: StateSequences
+    baseline_states: StateSequences
+    injections: StateSequences
+    intercepts: PerPoint
+    outputs: PerPoint
+    baseline_outputs: PerPoint
+
+    @property
+    def previous_states(self) -> StateSequences:
+        """States (n, t, d) before each step."""
+        return _shifted(self.initial_states, self.states)
+
+    @property
+    def previous_baseline_states(self) -> StateSequences:
+        """States (n, t, d) of the baseline run before each step."""
+        return _shifted(self.baseline_initial_states, self.baseline_states)
+
+    @property
+    def input_differences(self) -> InputSequences:
+        """x_t - x^b_t."""
+        return self.inputs - self.baseline_inputs
+
+    @property
+    def mattering(self) -> Steps:
+        """Steps (n, t) up to the last one whose state the output reads."""
+        return later_any((self.injections != 0).any(-1))
+
+
+def _shifted(initial: States, states: StateSequences) -> StateSequences:
+    return torch.cat([initial[:, None], states[:, :-1]], dim=1)
+
+
+def pair_runs(
+    host: Host,
+    arguments: Arguments,
+    baselines: tuple[Tensor, ...] | None,
+    reference: Inputs,
+) -> RunPair:
+    """Run the model and its baseline, and average how the output reads the states.
+
+    The baseline run is that of the model's `baselines`; without them, the layer reads
+    `reference` (1, k) at every step.
+    """
+    outputs, call = host.run(arguments)
+    if baselines is None:
+        before = replace(call, inputs=reference.to(call.inputs).expand_as(call.inputs))
+        with torch.no_grad():
+            answers = host.outputs_from_inputs(arguments, before.inputs)
+        baseline_outputs = one_each(answers, call)
+    else:
+        baseline_outputs, before = host.run(replace(arguments, inputs=baselines))
+        _check_alike(call, before)
+    dynamics = host.dynamics
+    states = dynamics.rollout(call.initial_states, call.inputs)
+    references = dynamics.rollout(before.initial_states, before.inputs)
+    injections, intercepts = _average_injections(
+        host, arguments, call, states, references
+    )
+    explained = intercepts + (injections * states).sum((1, 2))
+    _warn_of_foreign_states(explained, outputs)
+    return RunPair(
+        dynamics,
+        call.inputs,
+        before.inputs,
+        call.initial_states,
+        before.initial_states,
+        states,
+        references,
+        injections,
+        intercepts,
+        outputs.to(states.dtype),
+        baseline_outputs.to(states.dtype),
+    )
+
+
+def _check_alike(call: Call, before: Call) -> None:
+    if before.inputs.shape != call.inputs.shape:
+        raise ValueError(
+            f"Expected `baselines` under which the layer reads inputs of shape "
+            f"{tuple(call.inputs.shape)}, got {tuple(before.inputs.shape)}."
+        )
+
+
+def _average_injections(
+    host: Host,
+    arguments: Arguments,
+    call: Call,
+    states: StateSequences,
+    references: StateSequences,
+) -> tuple[StateSequences, PerPoint]:
+    """Gauss-Legendre until what the injections explain is what the output changes."""
+    with torch.no_grad():
+        actual = host.outputs_from_states(arguments, call, states)
+        before = host.outputs_from_states(arguments, call, references)
+    # What rounding alone may do to an output of the model's own precision.
+    precision = max(1e-12, 64 * torch.finfo(actual.dtype).eps)
+    actual, before = actual.to(states.dtype), before.to(states.dtype)
+    difference = states - references
+    injections = torch.zeros_like(states)
+    for count in NODE_COUNTS:
+        injections = torch.zeros_like(states)
+        for node, weight in zip(*gauss_legendre(count), strict=True):
+            between = references + node * difference
+            injections += weight * host.injections(arguments, call, between)
+        explained = (injections * difference).sum((1, 2))
+        sizes = (injections * states).abs().sum((1, 2)) + actual.abs() + before.abs()
+        missing = (explained - (actual - before)).abs()
+        if bool((missing <= precision * (1 + sizes)).all()):
+            break
+    return injections, actual - (injections * states).sum((1, 2))
+
+
+def _warn_of_foreign_states(explained: PerPoint, outputs: PerPoint) -> None:
+    """Say so where the layer's equations do not give the model's own output."""
+    allowed = 100 * math.sqrt(torch.finfo(outputs.dtype).eps)
+    error = (explained - outputs).abs()
+    if bool((error > allowed * (1 + outputs.abs())).any()):
+        warnings.warn(
+            f"The states that follow from the layer's equations give outputs "
+            f"{float(error.max()):.1e} away from the model's own; does the model "
+            f"change the states between steps, or draw random numbers?",
+            AttributionWarning,
+            stacklevel=2,
+        )
+
+
+@cache
+def gauss_legendre(count: int) -> tuple[list[float], list[float]]:
+    """Nodes and weights of the average over [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(count)
+    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()

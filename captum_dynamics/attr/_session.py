@@ -1,0 +1,119 @@
+"""One call of an attribution: arguments, baselines, and how they are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_dynamics import _checks
+from captum_dynamics._typing import Inputs
+from captum_dynamics.adapters import Call
+from captum_dynamics.attr._host import Arguments, Host, Steps
+from captum_dynamics.attr._runs import RunPair, pair_runs
+
+Baselines = tuple[Tensor, ...] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """What one call of `attribute` was given.
+
+    Attributes:
+        host: the model and its layer.
+        arguments: the model's inputs, target and further arguments.
+        baselines: the model's inputs in the baseline run, or None for a reference.
+        batch_size: examples to run at once; None for all.
+    """
+
+    host: Host
+    arguments: Arguments
+    baselines: Baselines = None
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse batches that would not be examples."""
+        size = self.batch_size
+        if size is None:
+            return
+        _checks.check_positive("internal_batch_size", size)
+        if size >= len(self.arguments):
+            return
+        # Of a time-first model, no two cuts can both look like examples.
+        for rows in (size, size + 1):
+            call = self.host.read(self.arguments[slice(0, rows)])
+            if len(call.inputs) != rows:
+                raise ValueError(
+                    f"Expected inputs whose first axis is examples where "
+                    f"`internal_batch_size` is given, but for {rows} rows the layer "
+                    f"reads {len(call.inputs)} sequences; leave it out, or transpose "
+                    f"inside `forward_func`."
+                )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The caller's precision: of floating inputs, else of the layer's weights."""
+        first = self.arguments.inputs[0]
+        if first.is_floating_point():
+            return first.dtype
+        return next(self.host.layer.parameters()).dtype
+
+    def batches(self) -> list[slice]:
+        """Cut the examples."""
+        size, rows = self.batch_size, len(self.arguments)
+        if size is None or size >= rows:
+            return [slice(None)]
+        return [slice(start, start + size) for start in range(0, rows, size)]
+
+    def pair(self, batch: slice, reference: Inputs) -> RunPair:
+        """Run some examples and their baseline."""
+        baselines = self.baselines
+        cut = None if baselines is None else tuple(b[batch] for b in baselines)
+        return pair_runs(self.host, self.arguments[batch], cut, reference)
+
+    def calls(self) -> Iterator[tuple[Call, Tensor, Steps]]:
+        """What the layer reads and does, and the steps that count, cut by cut."""
+        for batch in self.batches():
+            arguments = self.arguments[batch]
+            call = self.host.read(arguments)
+            _checks.check_finite("the layer's inputs", call.inputs)
+            states = self.host.dynamics.rollout(call.initial_states, call.inputs)
+            yield call, states, self.host.counted_steps(arguments, call, states)
+
+    def mean_input(self) -> Inputs:
+        """Mean input (1, k) of the layer over all steps that count."""
+        sums = [
+            (call.inputs[counted].sum(0, keepdim=True), int(counted.sum()))
+            for call, _, counted in self.calls()
+        ]
+        total = torch.stack([part for part, _ in sums]).sum(0)
+        return total / sum(number for _, number in sums)
+
+
+def format_baselines(inputs: tuple[Tensor, ...], baselines: Any) -> Baselines:
+    """Give each of the model's inputs a baseline of its shape."""
+    if baselines is None:
+        return None
+    given = baselines if isinstance(baselines, tuple) else (baselines,)
+    if len(given) != len(inputs):
+        raise ValueError(
+            f"Expected `baselines` for each of {len(inputs)} inputs, got {len(given)}."
+        )
+    return tuple(map(_format_baseline, inputs, given))
+
+
+def _format_baseline(value: Tensor, baseline: Any) -> Tensor:
+    if not isinstance(baseline, Tensor):
+        return torch.full_like(value, baseline).detach()
+    one = (1, *value.shape[1:])
+    if baseline.shape not in (value.shape, one):
+        raise ValueError(
+            f"Expected `baselines` of shape {tuple(value.shape)} or {one}, got "
+            f"{tuple(baseline.shape)}."
+        )
+    if baseline.is_floating_point():
+        _checks.check_finite("baselines", baseline)
+    return baseline.detach().expand_as(value)

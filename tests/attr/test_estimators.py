@@ -1,0 +1,193 @@
+"""Switching and Classical, modes, and what is said of their faithfulness."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import captum_dynamics as cd
+from captum_dynamics.attr import (
+    Classical,
+    DynamicsAttribution,
+    Estimator,
+    PathIntegrated,
+    Switching,
+)
+from tests.attr import models
+from tests.attr.models import gru, projected_lstm, reader, vectors
+
+ESTIMATORS = [PathIntegrated(), Switching(anchors=4), Classical()]
+
+
+def method(model: Any = None, **settings: Any) -> DynamicsAttribution:
+    model = gru() if model is None else model
+    return DynamicsAttribution(model, model.rnn, **settings)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize("read", [models.last, models.mean, models.nonlinear])
+def test_contributions_and_constant_sum_to_the_free_run(
+    estimator: Estimator, read: Any
+) -> None:
+    dynamics = method(gru(read), estimator=estimator)
+    for baselines in (None, vectors().flip(0)):
+        told = dynamics.evaluate(vectors(), baselines=baselines, target=1)
+        assert told.identity_error < 1e-10
+        contributions, delta = dynamics.attribute(
+            vectors(), baselines, 1, return_convergence_delta=True
+        )
+        torch.testing.assert_close(contributions.sum((1, 2)), told.totals)
+        torch.testing.assert_close(delta, told.delta)
+
+
+def test_path_integrated_explains_all_and_its_constant_is_the_baseline() -> None:
+    told = method(projected_lstm()).evaluate(vectors(), target=1)
+    assert told.attribution_r2 > 1 - 1e-12
+    assert told.surrogate_r2 > 1 - 1e-12
+    torch.testing.assert_close(told.constants, told.baseline_outputs)
+    assert told.constant_share < 1e-8
+
+
+def test_switching_follows_the_formulas_step_by_step() -> None:
+    model, inputs = gru(), vectors(1, 5)
+    dynamics = method(model, estimator=Switching(anchors=2), reference="zero")
+    found = dynamics.fit(vectors(), 1).attribute(inputs, target=1)[0].sum(-1)
+    anchors, step = dynamics.fitted.picture.anchors, dynamics.dynamics.step
+    states = torch.cat([torch.zeros(1, 1, 6), model.rnn(inputs)[0].detach()], 1)[0]
+    v, expected = model.head.weight[1].detach(), []
+    for t in reversed(range(5)):
+        p = anchors[(anchors - states[t]).norm(dim=-1).argmin()][None]
+        x = inputs[:, t]
+        u = step(p, x) - step(p, torch.zeros(1, 3).double())
+        expected.append(v @ u[0])
+        v = v @ torch.autograd.functional.jacobian(lambda h, x=x: step(h, x)[0], p)[:, 0]
+    torch.testing.assert_close(found, torch.stack(expected[::-1]))
+
+
+def test_more_anchors_predict_better_and_are_used_where_needed() -> None:
+    fits = [
+        method(estimator=Switching(anchors=n)).evaluate(vectors(32, 9), target=1)
+        for n in (1, 40)
+    ]
+    assert fits[1].surrogate_r2 > max(0.98, fits[0].surrogate_r2)
+    easy = method(estimator=Switching(r2=fits[0].surrogate_r2 - 1e-6))
+    assert len(easy.fit(vectors(32, 9), 1).fitted.picture.anchors) == 1
+    hard = method(estimator=Switching()).fit(vectors(32, 9), 1)
+    assert 1 < len(hard.fitted.picture.anchors) <= 64
+    assert hard.evaluate(vectors(32, 9), target=1).surrogate_r2 >= 0.98
+
+
+def test_a_fit_is_kept_and_repeats() -> None:
+    calibration, inputs = vectors(16, 7), vectors()
+    dynamics = method(estimator=Switching(anchors=3))
+    alone = dynamics.attribute(inputs, target=1)
+    fitted = dynamics.fit(calibration, 1)
+    assert fitted is dynamics
+    expected = calibration.mean((0, 1))[None]
+    torch.testing.assert_close(dynamics.reference_input(), expected)
+    first = dynamics.attribute(inputs, target=1)
+    assert not torch.allclose(first, alone)
+    again = method(estimator=Switching(anchors=3)).fit(calibration, 1)
+    torch.testing.assert_close(again.attribute(inputs, target=1), first)
+
+
+def test_a_seed_gives_other_anchors_and_leaves_the_global_one_alone() -> None:
+    first, second = (method(estimator=Switching(anchors=5)) for _ in range(2))
+    before = torch.get_rng_state()
+    for seed, dynamics in enumerate((first, second)):
+        generator = torch.Generator().manual_seed(seed)
+        dynamics.fit(vectors(16, 7), 1, generator=generator)
+    assert torch.equal(torch.get_rng_state(), before)
+    centres = [m.fitted.picture.anchors.sort(0).values for m in (first, second)]
+    assert not torch.allclose(*centres)
+
+
+def test_classical_is_the_papers_formula_at_the_given_point() -> None:
+    model, inputs, point = gru(), vectors(), torch.full((6,), 0.1).double()
+    dynamics = method(model, estimator=Classical(point), reference="zero")
+    found = dynamics.attribute(inputs, target=1)
+    J = dynamics.dynamics.jacobians(point[None], torch.zeros(1, 3).double())[0]
+    B = dynamics.dynamics.input_jacobians(point[None], torch.zeros(1, 3).double())[0]
+    w = model.head.weight[1].detach()
+    for t in range(7):
+        weights = w @ torch.linalg.matrix_power(J, 6 - t) @ B
+        torch.testing.assert_close(found[:, t], weights * inputs[:, t])
+
+
+def test_classical_finds_a_fixed_point_by_itself() -> None:
+    dynamics = method(estimator=Classical()).fit(vectors(), 1)
+    picture = dynamics.fitted.picture
+    moved = dynamics.dynamics.step(picture.point, picture.reference)
+    torch.testing.assert_close(moved, picture.point, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
+def test_modes_divide_each_tokens_contribution_exactly(estimator: Estimator) -> None:
+    dynamics = method(projected_lstm(), estimator=estimator)
+    points = dynamics.find_fixed_points(vectors(), count=16)
+    linear = dynamics.linearize(points)
+    modes = dynamics.attribute_modes(vectors(), linear, target=1)
+    tokens = dynamics.attribute(vectors(), target=1).sum(-1)
+    torch.testing.assert_close(modes.tokens, tokens, atol=1e-9, rtol=0)
+    assert modes.contributions.shape == (4, 7, dynamics.dynamics.state_dim)
+    assert modes.time_constants.shape == (len(points), dynamics.dynamics.state_dim)
+
+
+def test_conjugate_pairs_stay_together() -> None:
+    layer = nn.RNN(3, 2, batch_first=True)
+    model = reader(layer, models.last, width=2)
+    angle = 0.5
+    rotation = torch.tensor(
+        [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    )
+    with torch.no_grad():
+        layer.weight_hh_l0.copy_(0.9 * rotation)
+        layer.bias_hh_l0.zero_()
+        layer.bias_ih_l0.zero_()
+    dynamics = method(model, reference="zero")
+    linear = dynamics.linearize(dynamics.find_fixed_points(vectors(), count=8))
+    assert linear.eigenvalues[0, 0].imag > 0.1
+    modes = dynamics.attribute_modes(vectors(), linear, target=1)
+    assert (modes.contributions[..., 1] == 0).all()
+    tokens = dynamics.attribute(vectors(), target=1).sum(-1)
+    torch.testing.assert_close(modes.contributions[..., 0], tokens)
+
+
+def test_dependent_modes_are_refused() -> None:
+    layer = nn.RNN(3, 2, batch_first=True)
+    model = reader(layer, models.last, width=2)
+    with torch.no_grad():
+        layer.weight_hh_l0.copy_(torch.tensor([[0.9, 1.0], [0.0, 0.9]]))
+        layer.bias_hh_l0.zero_()
+        layer.bias_ih_l0.zero_()
+    dynamics = method(model, reference="zero")
+    origin = torch.zeros(1, 2).double()
+    points = cd.find_fixed_points(dynamics.dynamics, origin, torch.zeros(1, 3).double())
+    with pytest.raises(ValueError, match="modes are independent"):
+        dynamics.attribute_modes(vectors(), dynamics.linearize(points), target=1)
+
+
+def test_the_chain_from_inputs_to_the_graph_runs() -> None:
+    dynamics = method(gru(models.at_lengths))
+    lengths = torch.tensor([7, 2, 5, 1])
+    runs = dynamics.record(vectors(), lengths)
+    assert torch.equal(runs.lengths, lengths)
+    torch.testing.assert_close(
+        dynamics.reference_input(vectors(), lengths), cd.mean_input(runs)
+    )
+    points = dynamics.find_fixed_points(vectors(), lengths, count=16)
+    graph = dynamics.topology(dynamics.linearize(points))
+    assert graph.graph.number_of_nodes() >= len(points)
+
+
+def test_settings_without_a_meaning_are_refused() -> None:
+    with pytest.raises(ValueError, match="`anchors`"):
+        Switching(anchors=0)
+    with pytest.raises(ValueError, match="`r2`"):
+        Switching(r2=0.0)
+    with pytest.raises(ValueError, match="`point`"):
+        method(estimator=Classical(torch.zeros(5))).attribute(vectors(), target=1)
