@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from captum_dynamics import _checks, _linalg
-from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import (
     Counts,
     Eigenvalues,
@@ -163,19 +162,23 @@ def linearize(
     _checks.check_positive("margin", margin)
     states, inputs = dynamics.check(points.states, points.inputs, "points.states")
     _checks.check_rows("points", states)
-    width = dynamics.state_dim * (4 * dynamics.state_dim + dynamics.input_dim)
-    chunks = row_chunks(len(points), 16 * width)
-    parts = [_modes(dynamics.jacobians(states[c], inputs[c])) for c in chunks]
-    jacobians, values, right, left, condition = (
-        torch.cat(column) for column in zip(*parts, strict=True)
-    )
-    by_input = dynamics.input_jacobians(states, inputs)
-    return Linearization(
-        points, jacobians, by_input, values, right, left, condition, margin
+    return from_jacobians(
+        points,
+        dynamics.jacobians(states, inputs),
+        dynamics.input_jacobians(states, inputs),
+        margin,
     )
 
 
-def _modes(jacobians: Jacobians) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def from_jacobians(
+    points: FixedPoints,
+    jacobians: Jacobians,
+    input_jacobians: InputJacobians,
+    margin: float,
+) -> Linearization:
+    """Work out spectra and modes from Jacobians, as `linearize` does."""
     values, right = _linalg.sorted_eigen(jacobians)
-    left = _linalg.inverse(right)
-    return jacobians, values, right, left, _linalg.condition(right)
+    left, condition = _linalg.inverse(right), _linalg.condition(right)
+    return Linearization(
+        points, jacobians, input_jacobians, values, right, left, condition, margin
+    )

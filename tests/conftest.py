@@ -25,7 +25,7 @@ settings.load_profile("captum_dynamics")
 def _torch_globals() -> tuple[object, ...]:
     return (
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        torch.empty(0).device,
         torch.get_num_threads(),
         torch.is_grad_enabled(),
         torch.are_deterministic_algorithms_enabled(),

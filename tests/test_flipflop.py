@@ -74,7 +74,7 @@ def test_an_attractor_stays_put_in_the_layer_itself() -> None:
 
 
 @needs_nets
-@pytest.mark.parametrize("path", EXTERNAL, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", EXTERNAL, ids=[path.stem for path in EXTERNAL])
 def test_other_trained_nets_have_the_27_points_too(path: Path) -> None:
     check_cube(path)
 

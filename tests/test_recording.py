@@ -237,7 +237,7 @@ def test_a_layer_called_twice_is_refused() -> None:
         def forward(self, inputs: Tensor, scale: float = 1.0) -> Tensor:
             return super().forward(inputs) + super().forward(inputs * scale)
 
-    with pytest.raises(ValueError, match="Expected one call.*got 2"):
+    with pytest.raises(ValueError, match=r"Expected one call.*got 2"):
         cd.record(Twice(nn.GRU(3, 4)), "rnn", torch.randn(5, 2, 3))
 
 

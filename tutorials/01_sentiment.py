@@ -58,8 +58,8 @@ dynamics.state_dim, dynamics.input_dim
 average = trained.mean_embedding
 starts = runs.sample_states(64, generator=torch.Generator().manual_seed(0))
 points = cd.find_fixed_points(dynamics, starts, average)
-points = points[points.converged]
-len(points)
+points = points[points.kind == cd.Kind.FIXED].unique()
+points.summary()
 
 # %% [markdown]
 # ## How long does it remember?

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from captum_dynamics._typing import (
@@ -104,14 +103,19 @@ class TorchLayer(RecurrentAdapter):
         return self.state_box(inputs, inputs)
 
 
-def scale_rows(factors: States, matrix: Tensor) -> Tensor:
-    """diag(factors) matrix for each row of factors: (n, d), (d, m) -> (n, d, m)."""
-    return factors[:, :, None] * matrix
+def scaled_sum(*terms: tuple[States, Tensor]) -> Tensor:
+    """sum_i diag(f_i) M_i for each row of factors: (n, d), (d, m) -> (n, d, m)."""
+    (factors, matrix), *others = terms
+    total = factors[:, :, None] * matrix
+    for factors, matrix in others:
+        total.addcmul_(factors[:, :, None], matrix)
+    return total
 
 
-def diagonal(values: States) -> Jacobians:
-    """One diagonal matrix for each row."""
-    return torch.diag_embed(values)
+def add_diagonal(matrices: Jacobians, values: States) -> Jacobians:
+    """Add one diagonal to each matrix, in place."""
+    matrices.diagonal(dim1=-2, dim2=-1).add_(values)
+    return matrices
 
 
 def refuse(layer: nn.Module, reason: str) -> UnsupportedLayerError:

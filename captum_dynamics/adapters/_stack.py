@@ -93,8 +93,8 @@ class LevelCalls(CallConvention):
 
 def _not_callable(level: int) -> ValueError:
     return ValueError(
-        f"Expected the adapter of a whole stack, got that of layer {level} alone, which "
-        f"cannot be called by itself; adapt the stack without `layer_index`."
+        f"Expected the adapter of a whole stack, got that of layer {level} alone, "
+        f"which cannot be called by itself; adapt the stack without `layer_index`."
     )
 
 

@@ -14,8 +14,8 @@ from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import (
     RecurrentAdapter,
     TorchLayer,
-    diagonal,
-    scale_rows,
+    add_diagonal,
+    scaled_sum,
 )
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._registry import register_adapter
@@ -54,14 +54,13 @@ class GRULayer(TorchLayer):
     def jacobians(self, states: States, inputs: Inputs) -> Jacobians:
         by_r, by_z, by_n, _, z, r = self._slopes(states, inputs)
         u_r, u_z, u_n = self._weights.like(states).recurrent.chunk(3)
-        through_gates = scale_rows(by_r, u_r) + scale_rows(by_z, u_z)
-        return diagonal(z) + through_gates + scale_rows(by_n * r, u_n)
+        through_gates = scaled_sum((by_r, u_r), (by_z, u_z), (by_n * r, u_n))
+        return add_diagonal(through_gates, z)
 
     def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
         by_r, by_z, by_n, _, _, _ = self._slopes(states, inputs)
         w_r, w_z, w_n = self._weights.like(states).inputs.chunk(3)
-        through_gates = scale_rows(by_r, w_r) + scale_rows(by_z, w_z)
-        return through_gates + scale_rows(by_n, w_n)
+        return scaled_sum((by_r, w_r), (by_z, w_z), (by_n, w_n))
 
     def state_box(
         self, lowest_inputs: Inputs, highest_inputs: Inputs

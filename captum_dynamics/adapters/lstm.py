@@ -14,8 +14,7 @@ from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import (
     RecurrentAdapter,
     TorchLayer,
-    diagonal,
-    scale_rows,
+    scaled_sum,
 )
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._registry import register_adapter
@@ -61,9 +60,9 @@ class LSTMLayer(TorchLayer):
         recurrent = self._weights.like(states).recurrent
         cells_by_h, outputs_by_h = self._through_gates(states, inputs, recurrent)
         _, f, _, _, _ = self._gates(states, inputs)
-        outputs_by_c = diagonal(self._output_slopes(states, inputs) * f)
+        outputs_by_c = torch.diag_embed(self._output_slopes(states, inputs) * f)
         hidden = torch.cat([outputs_by_h, outputs_by_c], dim=-1)
-        cells = torch.cat([cells_by_h, diagonal(f)], dim=-1)
+        cells = torch.cat([cells_by_h, torch.diag_embed(f)], dim=-1)
         return torch.cat([self._project_rows(hidden), cells], dim=1)
 
     def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
@@ -105,16 +104,12 @@ class LSTMLayer(TorchLayer):
         """d cells and d (o tanh cells) through the gates' drives, times `weights`."""
         i, f, g, o, c = self._gates(states, inputs)
         w_i, w_f, w_g, w_o = weights.chunk(4)
-        cells = (
-            scale_rows(g * i * (1 - i), w_i)
-            + scale_rows(c * f * (1 - f), w_f)
-            + scale_rows(i * (1 - g**2), w_g)
+        cells = scaled_sum(
+            (g * i * (1 - i), w_i), (c * f * (1 - f), w_f), (i * (1 - g**2), w_g)
         )
         tanh_cells = torch.tanh(f * c + i * g)
-        slopes = o * (1 - tanh_cells**2)
-        return cells, slopes[:, :, None] * cells + scale_rows(
-            tanh_cells * o * (1 - o), w_o
-        )
+        outputs = scaled_sum((tanh_cells * o * (1 - o), w_o))
+        return cells, outputs.addcmul_((o * (1 - tanh_cells**2))[:, :, None], cells)
 
     def _output_slopes(self, states: States, inputs: Inputs) -> Tensor:
         i, f, g, o, c = self._gates(states, inputs)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
-from captum_dynamics.adapters._base import RecurrentAdapter, TorchLayer, scale_rows
+from captum_dynamics.adapters._base import RecurrentAdapter, TorchLayer, scaled_sum
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
@@ -40,10 +40,10 @@ class RNNLayer(TorchLayer):
         return torch.tanh(drive) if self._is_tanh else torch.relu(drive)
 
     def jacobians(self, states: States, inputs: Inputs) -> Jacobians:
-        return scale_rows(self._slopes(states, inputs), self._like(states).recurrent)
+        return scaled_sum((self._slopes(states, inputs), self._like(states).recurrent))
 
     def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
-        return scale_rows(self._slopes(states, inputs), self._like(states).inputs)
+        return scaled_sum((self._slopes(states, inputs), self._like(states).inputs))
 
     def state_box(
         self, lowest_inputs: Inputs, highest_inputs: Inputs

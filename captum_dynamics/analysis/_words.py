@@ -10,6 +10,7 @@ from captum_dynamics.analysis._result import Analysis, Visits
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Stability
 from captum_dynamics.topology import Shape
+from captum_dynamics.topology.graph import counted
 
 
 def summarize(analysis: Analysis) -> str:
@@ -50,7 +51,7 @@ def _points(analysis: Analysis) -> str:
     if not count:
         return "FIXED POINTS  none found by this search at the mean input."
     kinds = [
-        f"{n} {stability.name.lower()}"
+        counted(n, stability.name.lower())
         for stability in Stability
         if (n := int((linear.stability[fixed] == stability).sum()))
     ]

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
 from captum_dynamics.attr._runs import RunPair
@@ -17,11 +19,11 @@ class Adjoints:
     """How the output depends on states and inputs in a linear picture of a run.
 
     Attributes:
-        states: v_0 to v_T, (n, t + 1, d).
+        states: v_0 to v_T, (n, times, d), with one time more than steps.
         inputs: v_t B_t, (n, t, k).
     """
 
-    states: StateSequences
+    states: Float[Tensor, "n times d"]
     inputs: InputSequences
 
 

@@ -25,7 +25,7 @@ Steps = Bool[Tensor, "n t"]
 class Arguments:
     """What a model is called with, in Captum's form."""
 
-    inputs: tuple[Tensor, ...]
+    inputs: tuple[Any, ...]
     target: Target = None
     additional: tuple[Any, ...] = ()
 

@@ -56,7 +56,7 @@ class Session:
     @property
     def dtype(self) -> torch.dtype:
         """The caller's precision: of floating inputs, else of the layer's weights."""
-        first = self.arguments.inputs[0]
+        first: Tensor = self.arguments.inputs[0]
         if first.is_floating_point():
             return first.dtype
         return next(self.host.layer.parameters()).dtype

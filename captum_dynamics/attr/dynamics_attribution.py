@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from captum.attr import GradientAttribution, LayerAttribution
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._execution import progress
-from captum_dynamics._typing import Inputs, InputSequences
+from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
 from captum_dynamics.attr._base import Estimator, FittedEstimator
 from captum_dynamics.attr._compat import Target, as_tuple, log_usage
@@ -25,8 +26,6 @@ from captum_dynamics.fixed_points import FixedPoints, find_fixed_points
 from captum_dynamics.linearization import Linearization, linearize
 from captum_dynamics.recording import Trajectories
 from captum_dynamics.topology import FixedPointGraph, connect
-
-Reference = Literal["mean", "zero"] | Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +92,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         layer: nn.Module,
         *,
         estimator: Estimator | None = None,
-        reference: Reference = "mean",
+        reference: str | Tensor = "mean",
         multiply_by_inputs: bool = True,
     ) -> None:
         found = find_layer(layer, None)
@@ -371,7 +370,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         return session.mean_input()
 
 
-def _checked_reference(reference: Reference, width: int) -> Reference:
+def _checked_reference(reference: str | Tensor, width: int) -> str | Tensor:
     if isinstance(reference, Tensor):
         given = _checks.check_inputs("reference", reference.detach(), 1, width)
         return given.double().clone()
@@ -383,7 +382,7 @@ def _checked_reference(reference: Reference, width: int) -> Reference:
     return reference
 
 
-def _join(parts: list[InputSequences]) -> InputSequences:
+def _join(parts: list[Tensor]) -> Float[Tensor, "n t k"]:
     """Join batches; where packed ones differ in length, the rest contributes zero."""
     steps = max(part.shape[1] for part in parts)
     padded = [nn.functional.pad(p, (0, 0, 0, steps - p.shape[1])) for p in parts]

@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import InputSequences
 from captum_dynamics.adapters import adapt, find_layer
 from captum_dynamics.attr._host import Arguments, Host
 
@@ -46,7 +45,7 @@ class LayerInputForward(nn.Module):
         # Not `train(...)`, which would reach into the model.
         self.training = self.layer.training
 
-    def forward(self, layer_inputs: InputSequences, *model_inputs: Any) -> Tensor:
+    def forward(self, layer_inputs: Tensor, *model_inputs: Any) -> Tensor:
         """Run the model with its layer reading `layer_inputs` (N, T, k).
 
         Args:

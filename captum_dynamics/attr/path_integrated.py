@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from captum_dynamics._typing import PerPoint, StateSequences
+from captum_dynamics._typing import PerPoint, States, StateSequences
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr._segments import Quadrature, Segments
@@ -91,7 +91,7 @@ class _AveragedJacobians(FittedEstimator):
         return runs.intercepts + baseline + (adjoints.states[:, 0] * initial).sum(-1)
 
 
-def _segments(runs: RunPair) -> tuple[Segments, StateSequences]:
+def _segments(runs: RunPair) -> tuple[Segments, States]:
     """The n t steps as rows, and how far each takes the two runs apart."""
     before = runs.previous_baseline_states
     segments = Segments(

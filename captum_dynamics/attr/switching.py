@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from jaxtyping import Float
 from sklearn.cluster import KMeans
 from torch import Tensor
 
@@ -83,7 +84,7 @@ class Switching(Estimator):
         return picture
 
 
-def _centres(states: States, count: int, seed: int) -> States:
+def _centres(states: States, count: int, seed: int) -> Float[Tensor, "m d"]:
     clusters = KMeans(min(count, len(states)), n_init=1, random_state=seed)
     centres = clusters.fit(states.cpu().numpy()).cluster_centers_
     return torch.from_numpy(centres).to(states)

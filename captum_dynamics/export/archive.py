@@ -6,7 +6,7 @@ import io
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -25,13 +25,16 @@ VERSION = 1
 _CONTENT = "content.json"
 
 
-def to_archive(result: Any, path: str | Path) -> Path:
+def to_archive(
+    result: Any, path: str | Path, *, omit: Mapping[str, Collection[str]] | None = None
+) -> Path:
     """Write a frozen dataclass, with all that it holds, to one file.
 
     Args:
         result: a dataclass of tensors, numbers, texts, enums, networkx graphs, tuples,
             dicts with text keys, and further such dataclasses.
         path: the file; ".npz" is appended where it has no such ending.
+        omit: fields, by class name, that the reader can work out again.
 
     Returns:
         The path that was written.
@@ -44,7 +47,7 @@ def to_archive(result: Any, path: str | Path) -> Path:
     if target.suffix != ".npz":
         target = target.with_name(target.name + ".npz")
     arrays: dict[str, Any] = {}
-    tree = _encode(result, "result", arrays)
+    tree = _Encoder(arrays, omit or {}).encode(result, "result")
     content = {"format": FORMAT, "version": VERSION, "result": tree}
     # A zip of .npy files is what numpy calls npz; the text goes in as bytes.
     text = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
@@ -53,12 +56,13 @@ def to_archive(result: Any, path: str | Path) -> Path:
     return target
 
 
-def from_archive(path: str | Path, types: Mapping[str, type]) -> Any:
+def from_archive(path: str | Path, types: Mapping[str, Callable[..., Any]]) -> Any:
     """Read what `to_archive` wrote.
 
     Args:
         path: the file.
-        types: the dataclasses and enums that the file may hold, by name.
+        types: by name, the enums that the file may hold, and what makes a dataclass
+            from the fields that were written.
 
     Returns:
         The result, with tensors on the CPU.
@@ -103,37 +107,48 @@ def _check_header(content: Any, path: str | Path) -> None:
         )
 
 
-def _encode(value: Any, name: str, arrays: dict[str, Any]) -> Any:
-    if value is None or isinstance(value, (bool, str)):
-        return value
-    if isinstance(value, Enum):
-        return {"enum": type(value).__name__, "name": value.name}
-    if isinstance(value, (int, float)):
-        return value
-    if isinstance(value, Tensor):
-        arrays[name] = value.detach().cpu().numpy()
-        return {"array": name}
-    if isinstance(value, nx.MultiDiGraph):
-        return {"graph": graph_to_dict(value)}
-    if is_dataclass(value) and not isinstance(value, type):
-        parts = {
-            field.name: _encode(
-                getattr(value, field.name), f"{name}.{field.name}", arrays
-            )
-            for field in fields(value)
-        }
-        return {"class": type(value).__name__, "fields": parts}
-    if isinstance(value, (tuple, list)):
-        items = [_encode(v, f"{name}.{i}", arrays) for i, v in enumerate(value)]
-        return {"tuple": items}
-    if isinstance(value, dict):
-        return {
-            "dict": {k: _encode(v, f"{name}.{k}", arrays) for k, v in value.items()}
-        }
-    raise TypeError(f"Cannot save {name}, a {type(value).__name__}.")
+class _Encoder:
+    """Turns a result into a tree for JSON, and collects its arrays on the way."""
+
+    def __init__(
+        self, arrays: dict[str, Any], omit: Mapping[str, Collection[str]]
+    ) -> None:
+        self._arrays = arrays
+        self._omit = omit
+
+    def encode(self, value: Any, name: str) -> Any:
+        """Encode a value that stands at `name`."""
+        if value is None or isinstance(value, (bool, str)):
+            return value
+        if isinstance(value, Enum):
+            return {"enum": type(value).__name__, "name": value.name}
+        if isinstance(value, (int, float)):
+            return value
+        if isinstance(value, Tensor):
+            self._arrays[name] = value.detach().cpu().numpy()
+            return {"array": name}
+        if isinstance(value, nx.MultiDiGraph):
+            return {"graph": graph_to_dict(value)}
+        if is_dataclass(value) and not isinstance(value, type):
+            return self._dataclass(value, name)
+        if isinstance(value, (tuple, list)):
+            items = [self.encode(v, f"{name}.{i}") for i, v in enumerate(value)]
+            return {"tuple": items}
+        if isinstance(value, dict):
+            parts = {k: self.encode(v, f"{name}.{k}") for k, v in value.items()}
+            return {"dict": parts}
+        raise TypeError(f"Cannot save {name}, a {type(value).__name__}.")
+
+    def _dataclass(self, value: Any, name: str) -> dict[str, Any]:
+        kind = type(value).__name__
+        names = [
+            f.name for f in fields(value) if f.name not in self._omit.get(kind, ())
+        ]
+        parts = {n: self.encode(getattr(value, n), f"{name}.{n}") for n in names}
+        return {"class": kind, "fields": parts}
 
 
-def _decode(value: Any, archive: Any, types: Mapping[str, type]) -> Any:
+def _decode(value: Any, archive: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:

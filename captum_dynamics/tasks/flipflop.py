@@ -124,10 +124,10 @@ def sample_flipflop(
         Pulses in {-1, 0, 1} and targets in {-1, 1}.
 
     Example:
-        >>> generator = torch.Generator().manual_seed(0)
+        >>> generator = torch.Generator().manual_seed(4)
         >>> data = sample_flipflop(1, 5, bits=1, probability=0.5, generator=generator)
         >>> data.inputs.flatten().tolist()
-        [-1.0, 0.0, 0.0, -1.0, 1.0]
+        [-1.0, 0.0, -1.0, -1.0, 1.0]
         >>> data.targets.flatten().tolist()
         [-1.0, -1.0, -1.0, -1.0, 1.0]
     """
@@ -137,7 +137,7 @@ def sample_flipflop(
     signs = 2.0 * torch.randint(2, shape, generator=generator) - 1
     clock = torch.arange(steps)[None, :, None]
     last = torch.where(pulses, clock, 0).cummax(1).values
-    return FlipFlop(signs * pulses, signs.gather(1, last))
+    return FlipFlop(torch.where(pulses, signs, 0.0), signs.gather(1, last))
 
 
 def train_flipflop(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from captum_dynamics.testing._known import KnownSystem
 from captum_dynamics.testing.adapters import check_adapter
 from captum_dynamics.testing.report import CheckReport, CheckRow
 from captum_dynamics.testing.solvers import check_solver
-from captum_dynamics.testing.systems import KnownSystem, all_systems
+from captum_dynamics.testing.systems import all_systems
 
 __all__ = [
     "CheckReport",

@@ -9,8 +9,9 @@ import torch
 from captum_dynamics._typing import Inputs, States
 from captum_dynamics.adapters import FunctionAdapter
 from captum_dynamics.solvers import Solver, Status
+from captum_dynamics.testing._known import KnownSystem
 from captum_dynamics.testing.report import CheckReport, CheckRow
-from captum_dynamics.testing.systems import KnownSystem, all_systems, bistable
+from captum_dynamics.testing.systems import all_systems, bistable
 
 STARTS = 24
 ACCURACY = 1e-5

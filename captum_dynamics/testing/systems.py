@@ -8,83 +8,32 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from captum_dynamics._typing import Counts, Eigenvalues, Inputs, PerPoint, States
+from captum_dynamics._typing import States
 from captum_dynamics.adapters import FunctionAdapter
-from captum_dynamics.dynamics import DynamicsMap, Traits
+from captum_dynamics.dynamics import Traits
+from captum_dynamics.testing._known import KnownSystem, multipliers, points
 
-Edges = tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, eq=False)
-class KnownSystem:
-    """A map at zero input, with all that is known of it.
-
-    Attributes:
-        name: a short name.
-        dynamics: the map.
-        states: its isolated fixed points (n, d), and one of every continuum.
-        eigenvalues: multipliers (n, d) of those points, by decreasing magnitude.
-        index_rule: whether a convex set is mapped into its interior and all points
-            are simple, so that the indices of the points must add up to 1.
-        edges: connections (from, to) between rows of `states` along which one unstable
-            dimension is lost; empty where none are stated.
-        cycles: cycles of the map, (period, d) each; those that are stated.
-        nearest: the nearest point of a continuum of fixed points, where there is one.
-        region: bounds of every coordinate in which to search.
-    """
-
-    name: str
-    dynamics: DynamicsMap
-    states: States
-    eigenvalues: Eigenvalues
-    index_rule: bool = True
-    edges: Edges = ()
-    cycles: tuple[Tensor, ...] = ()
-    nearest: Callable[[States], States] | None = None
-    region: tuple[float, float] = (-1.0, 1.0)
-
-    @property
-    def inputs(self) -> Inputs:
-        """The zero input (1, k)."""
-        return torch.zeros(1, self.dynamics.input_dim, dtype=torch.float64)
-
-    @property
-    def unstable_dims(self) -> Counts:
-        """Number of multipliers outside the unit circle (n,)."""
-        return (self.eigenvalues.abs() > 1 + 1e-9).sum(-1)
-
-    @property
-    def indices(self) -> Counts:
-        """sign det(I - J) of every point (n,); 0 where a multiplier is 1."""
-        determinants = (1 - self.eigenvalues).prod(-1).real
-        return torch.where(determinants.abs() < 1e-9, 0, determinants.sign()).long()
-
-    @property
-    def index_sum(self) -> int:
-        """Sum of the indices: 1 where `index_rule` holds."""
-        return int(self.indices.sum())
-
-    def distances(self, states: States) -> PerPoint:
-        """Distance of each state from the nearest fixed point."""
-        nearest: Tensor = torch.cdist(states, self.states).amin(1)
-        if self.nearest is None:
-            return nearest
-        return torch.minimum(nearest, (states - self.nearest(states)).norm(dim=1))
-
-    def sample_starts(
-        self, count: int, *, generator: torch.Generator | None = None
-    ) -> States:
-        """Draw starts (count, d) uniformly in the region."""
-        low, high = self.region
-        shape = (count, self.dynamics.state_dim)
-        draws = torch.rand(shape, generator=generator, dtype=torch.float64)
-        return low + (high - low) * draws
+__all__ = [
+    "KnownSystem",
+    "all_systems",
+    "bistable",
+    "coupled_switches",
+    "flip",
+    "henon",
+    "hopfield",
+    "line_attractor",
+    "logistic",
+    "perturbed_ring",
+    "pitchfork",
+    "ring",
+    "spiral",
+    "threshold_linear",
+    "uncoupled_switches",
+]
 
 
 def all_systems() -> tuple[KnownSystem, ...]:
@@ -121,8 +70,8 @@ def bistable(gain: float = 2.0) -> KnownSystem:
     return KnownSystem(
         "bistable",
         dynamics,
-        _points([[0.0], [-m], [m]]),
-        _multipliers([[gain], [slope], [slope]]),
+        points([[0.0], [-m], [m]]),
+        multipliers([[gain], [slope], [slope]]),
         edges=((0, 1), (0, 2)),
     )
 
@@ -143,8 +92,8 @@ def uncoupled_switches(n: int = 2, gain: float = 2.0) -> KnownSystem:
     return KnownSystem(
         "uncoupled_switches",
         _tanh_map(gain * torch.eye(n, dtype=torch.float64)),
-        _points(corners),
-        _multipliers(slopes),
+        points(corners),
+        multipliers(slopes),
         edges=edges,
     )
 
@@ -152,7 +101,7 @@ def uncoupled_switches(n: int = 2, gain: float = 2.0) -> KnownSystem:
 def spiral() -> KnownSystem:
     """tanh(1.5 R h), R a turn by 45 degrees: 0 repels towards a cycle of period 8."""
     gain = 1.5 / math.sqrt(2.0)
-    weights = gain * _points([[1.0, -1.0], [1.0, 1.0]])
+    weights = gain * points([[1.0, -1.0], [1.0, 1.0]])
     # On the cycle (a, 0) -> (b, b) -> (0, a) -> (-b, b) -> ...
     a = 1.0
     for _ in range(200):
@@ -162,9 +111,9 @@ def spiral() -> KnownSystem:
     return KnownSystem(
         "spiral",
         _tanh_map(weights),
-        _points([[0.0, 0.0]]),
-        _multipliers([[complex(gain, gain), complex(gain, -gain)]]),
-        cycles=(_points([*half, *[[-x, -y] for x, y in half]]),),
+        points([[0.0, 0.0]]),
+        multipliers([[complex(gain, gain), complex(gain, -gain)]]),
+        cycles=(points([*half, *[[-x, -y] for x, y in half]]),),
     )
 
 
@@ -173,10 +122,10 @@ def flip() -> KnownSystem:
     m = _tanh_root(2.0)
     return KnownSystem(
         "flip",
-        _tanh_map(_points([[-2.0]])),
-        _points([[0.0]]),
-        _multipliers([[-2.0]]),
-        cycles=(_points([[m], [-m]]),),
+        _tanh_map(points([[-2.0]])),
+        points([[0.0]]),
+        multipliers([[-2.0]]),
+        cycles=(points([[m], [-m]]),),
     )
 
 
@@ -188,10 +137,10 @@ def logistic(r: float = 3.2) -> KnownSystem:
     return KnownSystem(
         "logistic",
         FunctionAdapter(lambda h, x: r * h * (1 - h), 1, 0),
-        _points([[0.0], [1 - 1 / r]]),
-        _multipliers([[r], [2 - r]]),
+        points([[0.0], [1 - 1 / r]]),
+        multipliers([[r], [2 - r]]),
         index_rule=False,
-        cycles=(_points(pair),),
+        cycles=(points(pair),),
         region=(-0.2, 1.2),
     )
 
@@ -215,10 +164,10 @@ def henon(a: float = 1.4, b: float = 0.3) -> KnownSystem:
             2,
             0,
         ),
-        _points([[x, b * x] for x in xs]),
-        _multipliers(pairs),
+        points([[x, b * x] for x in xs]),
+        multipliers(pairs),
         index_rule=False,
-        cycles=(_points([[high, b * low], [low, b * high]]),),
+        cycles=(points([[high, b * low], [low, b * high]]),),
         region=(-1.5, 1.5),
     )
 
@@ -240,8 +189,8 @@ def line_attractor() -> KnownSystem:
             0,
             traits=Traits(affine_in_state=True),
         ),
-        _points([[0.0, 0.0, 0.0]]),
-        _multipliers([[1.0, 0.5, 0.5]]),
+        points([[0.0, 0.0, 0.0]]),
+        multipliers([[1.0, 0.5, 0.5]]),
         index_rule=False,
         nearest=lambda h: torch.outer(h @ u, u),
     )
@@ -249,7 +198,7 @@ def line_attractor() -> KnownSystem:
 
 def hopfield() -> KnownSystem:
     """tanh(W h), W = 2/8 X^T X of two orthogonal patterns: memories, mixtures and 0."""
-    patterns = _points([[1.0] * 8, [1.0, -1.0] * 4])
+    patterns = points([[1.0] * 8, [1.0, -1.0] * 4])
     m = _tanh_root(2.0)
     slope = 2 * (1 - m**2)
     # A mixture is m where the patterns agree, and 0 elsewhere: overlaps m / 2.
@@ -261,8 +210,8 @@ def hopfield() -> KnownSystem:
     return KnownSystem(
         "hopfield",
         _tanh_map(patterns.mT @ patterns / 4),
-        _points(overlaps) @ patterns,
-        _multipliers([[*pair, *[0.0] * 6] for pair in leading]),
+        points(overlaps) @ patterns,
+        multipliers([[*pair, *[0.0] * 6] for pair in leading]),
         edges=(*((8, saddle) for saddle in range(4, 8)), *towards),
     )
 
@@ -272,8 +221,8 @@ def ring() -> KnownSystem:
     return KnownSystem(
         "ring",
         FunctionAdapter(lambda h, x: _towards_ring(h), 2, 0),
-        _points([[0.0, 0.0], [1.0, 0.0]]),
-        _multipliers([[1.5, 1.5], [1.0, 0.0]]),
+        points([[0.0, 0.0], [1.0, 0.0]]),
+        multipliers([[1.5, 1.5], [1.0, 0.0]]),
         index_rule=False,
         nearest=lambda h: h / h.norm(dim=1, keepdim=True).clamp_min(1e-300),
         region=(-1.2, 1.2),
@@ -294,8 +243,8 @@ def perturbed_ring(perturbation: float = 0.02) -> KnownSystem:
             2,
             0,
         ),
-        _points([[0.0, 0.0], [0.0, y], [0.0, -y], [x, 0.0], [-x, 0.0]]),
-        _multipliers([[1.5 + e, 1.5 - e], on_y, on_y, on_x, on_x]),
+        points([[0.0, 0.0], [0.0, y], [0.0, -y], [x, 0.0], [-x, 0.0]]),
+        multipliers([[1.5 + e, 1.5 - e], on_y, on_y, on_x, on_x]),
         edges=((0, 1), (0, 2), (1, 3), (1, 4), (2, 3), (2, 4)),
         region=(-1.2, 1.2),
     )
@@ -317,9 +266,9 @@ def threshold_linear() -> KnownSystem:
             0,
             traits=Traits(piecewise_linear=True),
         ),
-        _points([[2.0, -4.4], [-4.4, 2.0], [z, z]]),
-        _multipliers([[0.5, 0.5], [0.5, 0.5], [2.1, -1.1]]),
-        cycles=(_points([[high, high], [low, low]]),),
+        points([[2.0, -4.4], [-4.4, 2.0], [z, z]]),
+        multipliers([[0.5, 0.5], [0.5, 0.5], [2.1, -1.1]]),
+        cycles=(points([[high, high], [low, low]]),),
         region=(-5.0, 3.0),
     )
 
@@ -334,16 +283,16 @@ def pitchfork() -> KnownSystem:
     slope = 1 - m**2
     return KnownSystem(
         "pitchfork",
-        _tanh_map(_points([[1.5, -0.5], [-0.5, 1.5]])),
-        _points([[0.0, 0.0], [m, -m], [-m, m]]),
-        _multipliers([[2.0, 1.0], *[[2 * slope, slope]] * 2]),
+        _tanh_map(points([[1.5, -0.5], [-0.5, 1.5]])),
+        points([[0.0, 0.0], [m, -m], [-m, m]]),
+        multipliers([[2.0, 1.0], *[[2 * slope, slope]] * 2]),
         index_rule=False,
     )
 
 
 def coupled_switches() -> KnownSystem:
     """tanh(W h), W = [[1.6, -.3], [-.3, 1.6]]: past the pitchfork, nine points."""
-    weights = _points([[1.6, -0.3], [-0.3, 1.6]])
+    weights = points([[1.6, -0.3], [-0.3, 1.6]])
     along, across = _tanh_root(1.3), _tanh_root(1.9)
     x, y = _asymmetric_saddle()
     attractors = [[along] * 2, [-along] * 2, [across, -across], [-across, across]]
@@ -354,8 +303,8 @@ def coupled_switches() -> KnownSystem:
     return KnownSystem(
         "coupled_switches",
         _tanh_map(weights),
-        _points([[0.0, 0.0], *attractors, *saddles]),
-        _multipliers(
+        points([[0.0, 0.0], *attractors, *saddles]),
+        multipliers(
             [
                 [1.9, 1.3],
                 *[spectra[0]] * 2,
@@ -383,7 +332,7 @@ def _asymmetric_saddle() -> tuple[float, float]:
 
 def _spectrum(weights: Tensor, x: float, y: float) -> list[float]:
     """Eigenvalues of diag(1 - h^2) W, a matrix of two rows."""
-    (a, b), (c, d) = (weights * (1 - _points([[x], [y]]) ** 2)).tolist()
+    (a, b), (c, d) = (weights * (1 - points([[x], [y]]) ** 2)).tolist()
     middle, radius = (a + d) / 2, math.sqrt((a - d) ** 2 / 4 + b * c)
     return [middle + radius, middle - radius]
 
@@ -412,13 +361,3 @@ def _towards_ring(states: States) -> States:
 def _unit_box(width: int) -> tuple[Tensor, Tensor]:
     ones = torch.ones(width, dtype=torch.float64)
     return -ones, ones
-
-
-def _points(rows: Sequence[Sequence[float]]) -> States:
-    return torch.tensor(rows, dtype=torch.float64)
-
-
-def _multipliers(rows: Sequence[Sequence[complex]]) -> Eigenvalues:
-    values = torch.tensor(rows, dtype=torch.complex128)
-    order = values.abs().argsort(dim=1, descending=True, stable=True)
-    return values.gather(1, order)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import networkx as nx
+import torch
+from torch import Tensor
 
 from captum_dynamics.linearization import Linearization
 
@@ -49,13 +51,22 @@ class FixedPointGraph:
         nodes = self.graph.nodes
         return {node: nodes[node]["basin_fraction"] for node in self.attractors}
 
+    @property
+    def depth(self) -> Tensor:
+        """Third principal component (n,) of the points; zero where there is none."""
+        states = self.linearization.points.states
+        centred = states - states.mean(0)
+        axes = torch.linalg.svd(centred, full_matrices=False)[2][2:3]
+        depths: Tensor = (centred @ axes.T).sum(1)
+        return depths
+
     def summary(self) -> str:
         """Count nodes and edges, and name the basins, in plain words."""
         kinds: dict[str, int] = {}
         for _, data in self.graph.nodes(data=True):
             kinds[_describe(data)] = kinds.get(_describe(data), 0) + 1
-        nodes = ", ".join(f"{count} {name}" for name, count in sorted(kinds.items()))
-        lines = [f"{nodes}; {self.graph.number_of_edges()} connections"]
+        nodes = ", ".join(counted(count, name) for name, count in sorted(kinds.items()))
+        lines = [f"{nodes}; {counted(self.graph.number_of_edges(), 'connection')}"]
         for source, target, data in self.graph.edges(data=True):
             share = f"{data['directions']} of {data['tried']} directions"
             lines.append(
@@ -64,6 +75,12 @@ class FixedPointGraph:
         for node, fraction in self.basins.items():
             lines.append(f"  basin of {node}: {fraction:.0%} of sampled states")
         return "\n".join(lines)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, such as "2 saddles"; adjectives stay as they are."""
+    regular = noun.endswith(("attractor", "saddle", "repeller", "point", "connection"))
+    return f"{count} {noun}s" if regular and count != 1 else f"{count} {noun}"
 
 
 def _describe(data: dict[str, Any]) -> str:

@@ -130,7 +130,7 @@ def trace_slow_manifold(
     *,
     task_step: float,
     steps: int = 50,
-    kept: int = 100,
+    kept: int = 64,
     q_slow: float = Q_SLOW,
 ) -> SlowManifold:
     """Relax visited states, keep the slow ones, and order them along a line.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -24,9 +23,8 @@ class Host(nn.Module):
 
 
 @pytest.fixture
-def _registry_restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _registry_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_registry, "_ADAPTERS", dict(_registry._ADAPTERS))
-    yield
 
 
 def test_a_layer_is_found_by_path_by_identity_or_as_the_only_one() -> None:
@@ -51,7 +49,7 @@ def test_a_path_that_does_not_exist_lists_the_recurrent_layers() -> None:
 
 
 def test_several_layers_need_a_choice() -> None:
-    with pytest.raises(cd.LayerNotFoundError, match="Say which `layer`.*'decoder'"):
+    with pytest.raises(cd.LayerNotFoundError, match=r"Say which `layer`.*'decoder'"):
         cd.adapt(Host())
 
 
@@ -72,7 +70,7 @@ def test_a_layer_without_adapter_teaches_to_register_one() -> None:
 
 
 def test_what_is_no_module_is_refused() -> None:
-    with pytest.raises(TypeError, match="`model` to be a torch.nn.Module, got str"):
+    with pytest.raises(TypeError, match=r"`model` to be a torch.nn.Module, got str"):
         cd.adapt("model")  # type: ignore[arg-type]
 
 

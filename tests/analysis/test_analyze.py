@@ -204,7 +204,7 @@ def test_names_and_vectors_must_be_as_many() -> None:
         cd.NamedInputs(["a"], torch.zeros(3, 4))
 
 
-def test_nothing_but_failing_searches_still_gives_a_result() -> None:
+def test_nothing_but_failing_searches_still_gives_a_result(tmp_path: Path) -> None:
     class Drift(nn.RNN):
         """A counter: no state of it rests."""
 
@@ -218,7 +218,8 @@ def test_nothing_but_failing_searches_still_gives_a_result() -> None:
     with pytest.warns(cd.ConvergenceWarning, match="None of 32 searches"):
         result = cd.analyze(model, "rnn", sequences(), starts=16, explained=1)
     assert "none found" in result.summary()
-    assert len(result.points) == 10
+    assert (len(result.points), len(result.manifold)) == (10, 0)
+    assert cd.load(result.save(tmp_path / "run")).summary() == result.summary()
 
 
 def test_loading_something_else_is_refused(tmp_path: Path) -> None:

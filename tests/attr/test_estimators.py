@@ -64,7 +64,10 @@ def test_switching_follows_the_formulas_step_by_step() -> None:
         x = inputs[:, t]
         u = step(p, x) - step(p, torch.zeros(1, 3).double())
         expected.append(v @ u[0])
-        v = v @ torch.autograd.functional.jacobian(lambda h, x=x: step(h, x)[0], p)[:, 0]
+        v = (
+            v
+            @ torch.autograd.functional.jacobian(lambda h, x=x: step(h, x)[0], p)[:, 0]
+        )
     torch.testing.assert_close(found, torch.stack(expected[::-1]))
 
 

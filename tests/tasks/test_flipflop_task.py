@@ -88,14 +88,14 @@ def test_a_saved_net_comes_back_the_same(cell: str, tmp_path: Path) -> None:
 def test_files_of_something_else_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.safetensors"
     path.write_bytes(b"nothing")
-    with pytest.raises(FileFormatError, match="flip-flop net in net.safetensors"):
+    with pytest.raises(FileFormatError, match=r"flip-flop net in net.safetensors"):
         load_flipflop(path)
     save_file({"weight": torch.zeros(2)}, path)
-    with pytest.raises(FileFormatError, match="flip-flop net in net.safetensors"):
+    with pytest.raises(FileFormatError, match=r"flip-flop net in net.safetensors"):
         load_flipflop(path)
     save_flipflop(FlipFlopNet("gru", 5), path)
     path.write_bytes(path.read_bytes()[:-8])
-    with pytest.raises(FileFormatError, match="flip-flop net in net.safetensors"):
+    with pytest.raises(FileFormatError, match=r"flip-flop net in net.safetensors"):
         load_flipflop(path)
 
 
