@@ -116,7 +116,8 @@ class FixedPoints:
         groups = connected_groups(self.states, self.merge_radii, same)
         # By residual within each group; the first of a group is its best.
         # Equal residuals are told apart by the states, whatever the order of rows.
-        order = torch.argsort(self.states.sum(1), stable=True)
+        ranks = torch.unique(self.states, dim=0, return_inverse=True)[1]
+        order = torch.argsort(ranks, stable=True)
         order = order[torch.argsort(self.residual_norms[order], stable=True)]
         order = order[torch.argsort(groups[order], stable=True)]
         starts = torch.ones_like(order, dtype=torch.bool)

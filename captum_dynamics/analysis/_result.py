@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from captum_dynamics._typing import Mask, PerPoint
+from captum_dynamics._typing import PerPoint
 from captum_dynamics.fixed_points import FixedPoints
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.topology import FixedPointGraph, SlowManifold
@@ -202,7 +202,7 @@ class Documents:
     tokens: tuple[tuple[str, ...], ...]
     outputs: PerPoint
     baseline_outputs: PerPoint
-    valid: Mask
+    valid: Tensor
     explanations: tuple[Explanation, ...]
 
     def agreement(self, row: int) -> float:
