@@ -14,6 +14,7 @@ PerPoint = Float[Tensor, " n"]
 OtherStates = Float[Tensor, "m d"]  # another set of states of the same map
 PerOther = Float[Tensor, " m"]
 Mask = Bool[Tensor, " n"]
+StepMask = Bool[Tensor, "n t"]
 Counts = Int[Tensor, " n"]
 Jacobians = Float[Tensor, "n d d"]
 InputJacobians = Float[Tensor, "n d k"]

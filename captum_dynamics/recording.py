@@ -16,9 +16,9 @@ from captum_dynamics._typing import (
     Counts,
     Inputs,
     InputSequences,
-    Mask,
     States,
     StateSequences,
+    StepMask,
 )
 from captum_dynamics.adapters import Call, RecurrentAdapter, adapt, find_layer
 
@@ -44,7 +44,7 @@ class Trajectories:
     lengths: Counts
 
     @property
-    def valid(self) -> Mask:
+    def valid(self) -> StepMask:
         """Steps (n, t) that belong to their sequence."""
         steps = torch.arange(self.states.shape[1], device=self.lengths.device)
         return steps < self.lengths[:, None]

@@ -62,11 +62,6 @@ def no_slow_points(width: int = 6) -> SlowManifold:
     return trace_slow_manifold(rotation, states, torch.zeros(1, 0), task_step=1.0)
 
 
-def without_slow_points(analysis: Analysis) -> Analysis:
-    """Replace the slow points by none."""
-    return replace(analysis, manifold=no_slow_points())
-
-
 def without_any_point(analysis: Analysis) -> Analysis:
     """Replace fixed and slow points by none."""
     none = no_slow_points()

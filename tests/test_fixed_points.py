@@ -223,6 +223,7 @@ def test_starts_at_zero_are_starts() -> None:
     assert int(points.unique().multiplicity) == 3
 
 
+@pytest.mark.misuse
 @pytest.mark.parametrize(
     ("states", "inputs", "complaint"),
     [
@@ -251,6 +252,7 @@ def test_what_cannot_be_searched_is_refused(
             search(SWITCH.dynamics, states, inputs)
 
 
+@pytest.mark.misuse
 def test_whole_numbers_are_refused() -> None:
     with pytest.raises(TypeError, match="`initial_states` to be a floating tensor"):
         cd.find_fixed_points(
@@ -304,6 +306,7 @@ def test_mixed_starts_stay_in_the_box_of_the_given_ones(seed: int, count: int) -
     assert (mixed <= states.amax(0) + 1e-12).all()
 
 
+@pytest.mark.misuse
 def test_points_are_selected_by_mask_indices_or_slice_and_nothing_else() -> None:
     points = found([-0.9, 0.8, 0.05])
     assert len(points[points.states[:, 0] > 0.5]) == 1

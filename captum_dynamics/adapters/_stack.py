@@ -173,7 +173,7 @@ class Stack(RecurrentAdapter):
 
     def _levels(
         self, states: States, inputs: Inputs
-    ) -> list[tuple[TorchLayer, States, Inputs, States]]:
+    ) -> list[tuple[TorchLayer, Tensor, Tensor, Tensor]]:
         """Each layer with its old state, what it reads, and its new state."""
         levels = []
         read, start = inputs, 0

@@ -127,7 +127,7 @@ def _run_cell(
 
 def _visited(
     adapter: RecurrentAdapter, inputs: InputSequences
-) -> tuple[States, Inputs]:
+) -> tuple[Tensor, Tensor]:
     """Some states off zero, and inputs, in the adapter's precision."""
     generator = torch.Generator().manual_seed(0)
     shape = (ROWS, adapter.state_dim)

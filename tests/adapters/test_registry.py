@@ -69,6 +69,7 @@ def test_a_layer_without_adapter_teaches_to_register_one() -> None:
         cd.adapt(Host(), "head")
 
 
+@pytest.mark.misuse
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(TypeError, match=r"`model` to be a torch.nn.Module, got str"):
         cd.adapt("model")  # type: ignore[arg-type]

@@ -1,0 +1,35 @@
+"""Figures of results: one function each, drawn outside pyplot, on any axes.
+
+Every function takes a result and returns the figure and its axes. None computes what
+the result does not hold, shows a window, or changes a setting of matplotlib.
+"""
+
+from __future__ import annotations
+
+from captum_dynamics.plots.accumulation import plot_accumulation
+from captum_dynamics.plots.alignment import plot_alignment
+from captum_dynamics.plots.density import plot_density
+from captum_dynamics.plots.fixed_point_graph import plot_graph
+from captum_dynamics.plots.input_effects import plot_input_effects
+from captum_dynamics.plots.modes import plot_modes
+from captum_dynamics.plots.projections import plot_projections
+from captum_dynamics.plots.slow_points import plot_slow_points
+from captum_dynamics.plots.spectrum import plot_spectrum
+from captum_dynamics.plots.text import text_html
+from captum_dynamics.plots.time_constants import plot_time_constants
+from captum_dynamics.plots.variance import plot_variance
+
+__all__ = [
+    "plot_variance",
+    "plot_density",
+    "plot_slow_points",
+    "plot_time_constants",
+    "plot_input_effects",
+    "plot_projections",
+    "plot_modes",
+    "plot_alignment",
+    "plot_spectrum",
+    "plot_graph",
+    "plot_accumulation",
+    "text_html",
+]

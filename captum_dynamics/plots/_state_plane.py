@@ -1,0 +1,53 @@
+"""What several figures draw in the plane of visited states."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from captum_dynamics.analysis import Analysis, Visits
+from captum_dynamics.fixed_points import Kind
+from captum_dynamics.linearization import Stability
+from captum_dynamics.plots import _base
+
+
+def draw_visits(ax: Axes, visits: Visits) -> None:
+    """Add visited states as pale dots in the background."""
+    plane = _base.array(visits.plane)
+    ax.scatter(
+        plane[:, 0],
+        plane[:, 1],
+        s=1.5,
+        color=_base.PALE,
+        alpha=0.5,
+        linewidths=0,
+        rasterized=True,
+        zorder=1,
+    )
+
+
+def draw_points(ax: Axes, analysis: Analysis) -> None:
+    """Add the distinct points of the search, marked by stability."""
+    plane = _base.array(analysis.visits.project(analysis.points.states))
+    names = point_names(analysis)
+    for name, style in _base.MARKERS.items():
+        rows = [row for row, known in enumerate(names) if known == name]
+        if rows:
+            ax.scatter(
+                plane[rows, 0],
+                plane[rows, 1],
+                s=55,
+                linewidths=1.6,
+                zorder=4,
+                label=f"{name} ({len(rows)})",
+                **style,
+            )
+
+
+def point_names(analysis: Analysis) -> list[str]:
+    """Name each point's stability; "not fixed" for rests of a failed search."""
+    verdicts = analysis.linearization.stability.tolist()
+    fixed = (analysis.points.kind == Kind.FIXED).tolist()
+    return [
+        Stability(verdict).name.lower() if is_fixed else "not fixed"
+        for verdict, is_fixed in zip(verdicts, fixed, strict=True)
+    ]

@@ -1,0 +1,7 @@
+"""One self-contained HTML file about an analysis: pictures and their numbers."""
+
+from __future__ import annotations
+
+from captum_dynamics.report._write import write_report
+
+__all__ = ["write_report"]
