@@ -1,4 +1,4 @@
-"""Saving an analysis, and loading it again."""
+"""Saving findings, and reading them again."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from captum_dynamics.analysis._result import (
-    Analysis,
+from captum_dynamics.export.archive import from_archive, to_archive
+from captum_dynamics.findings import (
     Documents,
     Explanation,
+    Findings,
     Setting,
     Visits,
     Words,
 )
-from captum_dynamics.exceptions import FileFormatError
-from captum_dynamics.export.archive import from_archive, to_archive
 from captum_dynamics.fixed_points import FixedPoints
 from captum_dynamics.linearization import from_jacobians
 from captum_dynamics.topology import FixedPointGraph, SlowManifold
@@ -32,7 +31,6 @@ _OMIT = {
 _TYPES: dict[str, Callable[..., Any]] = {
     known.__name__: known
     for known in (
-        Analysis,
         Documents,
         Explanation,
         FixedPointGraph,
@@ -46,19 +44,11 @@ _TYPES: dict[str, Callable[..., Any]] = {
 _TYPES["Linearization"] = from_jacobians
 
 
-def save(analysis: Analysis, path: str | Path) -> Path:
-    """Write an analysis to one .npz file."""
-    return to_archive(analysis, path, omit=_OMIT)
+def save(findings: Findings, path: str | Path) -> Path:
+    """Write findings to one .npz file."""
+    return to_archive(findings, path, omit=_OMIT)
 
 
-def load(path: str | Path) -> Analysis:
-    """Read an analysis that `Analysis.save` wrote.
-
-    Raises:
-        FileNotFoundError: when there is no such file.
-        FileFormatError: when the file is truncated, foreign, or of a newer version.
-    """
-    result = from_archive(path, _TYPES)
-    if not isinstance(result, Analysis):
-        raise FileFormatError(f"{path} holds a {type(result).__name__}, no analysis.")
-    return result
+def read(path: str | Path, kind: type[Findings]) -> Any:
+    """Read findings of one kind, or whatever else of ours the file holds."""
+    return from_archive(path, {**_TYPES, kind.__name__: kind})

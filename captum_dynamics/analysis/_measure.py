@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from captum_dynamics._typing import Inputs, PerPoint, States
 from captum_dynamics.adapters import RecurrentAdapter, adapt
-from captum_dynamics.analysis._result import Visits, Words
+from captum_dynamics.findings import Visits, Words
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.recording import Trajectories
 

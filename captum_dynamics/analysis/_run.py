@@ -16,9 +16,10 @@ from tqdm.auto import tqdm
 from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs, PerPoint
 from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
+from captum_dynamics.analysis._analysis import Analysis
 from captum_dynamics.analysis._explain import Explained, explain, readout_direction
 from captum_dynamics.analysis._measure import measure_visits, measure_words, task_step
-from captum_dynamics.analysis._result import Analysis, Setting, Visits, Words
+from captum_dynamics.findings import Setting, Visits, Words
 from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
 from captum_dynamics.linearization import Linearization, linearize
 from captum_dynamics.recording import ModelInputs, Trajectories, mean_input, record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from captum_dynamics.analysis import Analysis, Visits
+from captum_dynamics.findings import Findings, Visits
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Stability
 from captum_dynamics.plots import _base
@@ -25,10 +25,10 @@ def draw_visits(ax: Axes, visits: Visits) -> None:
     )
 
 
-def draw_points(ax: Axes, analysis: Analysis) -> None:
+def draw_points(ax: Axes, findings: Findings) -> None:
     """Add the distinct points of the search, marked by stability."""
-    plane = _base.array(analysis.visits.project(analysis.points.states))
-    names = point_names(analysis)
+    plane = _base.array(findings.visits.project(findings.points.states))
+    names = point_names(findings)
     for name, style in _base.MARKERS.items():
         rows = [row for row, known in enumerate(names) if known == name]
         if rows:
@@ -43,10 +43,10 @@ def draw_points(ax: Axes, analysis: Analysis) -> None:
             )
 
 
-def point_names(analysis: Analysis) -> list[str]:
+def point_names(findings: Findings) -> list[str]:
     """Name each point's stability; "not fixed" for rests of a failed search."""
-    verdicts = analysis.linearization.stability.tolist()
-    fixed = (analysis.points.kind == Kind.FIXED).tolist()
+    verdicts = findings.linearization.stability.tolist()
+    fixed = (findings.points.kind == Kind.FIXED).tolist()
     return [
         Stability(verdict).name.lower() if is_fixed else "not fixed"
         for verdict, is_fixed in zip(verdicts, fixed, strict=True)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_dynamics.analysis import Documents
+from captum_dynamics.findings import Documents
 from captum_dynamics.plots import _base
 
 LARGEST_NAMED = 60  # steps whose names fit below the axis
@@ -22,7 +22,7 @@ def plot_accumulation(
     up mean nothing.
 
     Args:
-        documents: the explained sequences, such as `analysis.documents`.
+        documents: the explained sequences, such as `findings.documents`.
         document: which of them.
         ax: where to draw; a new figure by default.
 

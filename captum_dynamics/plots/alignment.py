@@ -23,7 +23,7 @@ def plot_alignment(
     vectors drawn at random would give in as many dimensions.
 
     Args:
-        manifold: the slow points, such as `analysis.manifold`.
+        manifold: the slow points, such as `findings.manifold`.
         ax: where to draw; a new figure by default.
 
     Returns:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_dynamics.analysis import Visits
+from captum_dynamics.findings import Visits
 from captum_dynamics.plots import _base
 
 COLUMNS = 40  # hexagons along the first component
@@ -16,7 +16,7 @@ def plot_density(visits: Visits, *, ax: Axes | None = None) -> tuple[Figure, Axe
     """Draw how often each part of the plane is visited, on a log scale.
 
     Args:
-        visits: the visited states, such as `analysis.visits`.
+        visits: the visited states, such as `findings.visits`.
         ax: where to draw; a new figure by default.
 
     Returns:
@@ -24,7 +24,7 @@ def plot_density(visits: Visits, *, ax: Axes | None = None) -> tuple[Figure, Axe
 
     Example:
         >>> import torch
-        >>> from captum_dynamics.analysis import Visits
+        >>> from captum_dynamics.findings import Visits
         >>> none, plane = torch.zeros(0), torch.randn(50, 2)
         >>> visits = Visits(none, none, none, none, plane, none, 1.0, none)
         >>> _, ax = plot_density(visits)
@@ -50,6 +50,7 @@ def plot_density(visits: Visits, *, ax: Axes | None = None) -> tuple[Figure, Axe
     bar = figure.colorbar(cells, ax=ax, shrink=0.8, pad=0.02)
     bar.set_label("visits", fontsize=_base.SMALL)
     bar.ax.tick_params(which="both", labelsize=_base.SMALL)
-    bar.ax.set_ylim(1, None)
+    if bar.vmax is not None and bar.vmax > 1:
+        bar.ax.set_ylim(1, None)
     _base.name_plane(ax)
     return figure, ax

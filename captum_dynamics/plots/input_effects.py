@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_dynamics.analysis import Words
+from captum_dynamics.findings import Words
 from captum_dynamics.plots import _base
 
 NAMED = 4  # words labelled on each side
@@ -20,7 +20,7 @@ def plot_input_effects(words: Words, *, ax: Axes | None = None) -> tuple[Figure,
     The arrow shows a direction alone: its length means nothing.
 
     Args:
-        words: effects of inputs, such as `analysis.words`.
+        words: effects of inputs, such as `findings.words`.
         ax: where to draw; a new figure by default.
 
     Returns:

@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from captum_dynamics.analysis import Analysis
+from captum_dynamics.findings import Findings
 from captum_dynamics.plots import _base, _state_plane
 
 STROKE = 0.06  # full length of an in-plane stroke, as a share of the visited width
 
 
-def plot_modes(analysis: Analysis, *, ax: Axes | None = None) -> tuple[Figure, Axes]:
+def plot_modes(findings: Findings, *, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Draw a stroke along the leading right eigenvector r_1 at each slow point.
 
     On a line attractor the strokes follow the line. A stroke is shorter the more its
@@ -21,14 +21,14 @@ def plot_modes(analysis: Analysis, *, ax: Axes | None = None) -> tuple[Figure, A
     arrow head. Of a complex pair the real part is drawn.
 
     Args:
-        analysis: what `analyze` returned.
+        findings: what `analyze` returned.
         ax: where to draw; a new figure by default.
 
     Returns:
         The figure and the axes drawn on.
     """
     figure, ax = _base.axes_for(ax)
-    slow, visits = analysis.manifold, analysis.visits
+    slow, visits = findings.manifold, findings.visits
     _state_plane.draw_visits(ax, visits)
     _base.name_plane(ax)
     if not len(slow):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_dynamics.analysis import Words
+from captum_dynamics.findings import Words
 from captum_dynamics.plots import _base
 
 ORDER = ("negative", "neutral", "positive")
@@ -20,7 +20,7 @@ def plot_projections(words: Words, *, ax: Axes | None = None) -> tuple[Figure, A
     black dot and bar are the mean and the standard deviation over the words.
 
     Args:
-        words: effects of inputs, such as `analysis.words`.
+        words: effects of inputs, such as `findings.words`.
         ax: where to draw; a new figure by default.
 
     Returns:

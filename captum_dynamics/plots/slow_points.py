@@ -5,12 +5,12 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_dynamics.analysis import Analysis
+from captum_dynamics.findings import Findings
 from captum_dynamics.plots import _base, _state_plane
 
 
 def plot_slow_points(
-    analysis: Analysis, *, ax: Axes | None = None
+    findings: Findings, *, ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
     """Draw slow points coloured by theta, and fixed points marked by stability.
 
@@ -19,17 +19,17 @@ def plot_slow_points(
     point. Pale dots are visited states.
 
     Args:
-        analysis: what `analyze` returned.
+        findings: what `analyze` returned.
         ax: where to draw; a new figure by default.
 
     Returns:
         The figure and the axes drawn on.
     """
     figure, ax = _base.axes_for(ax)
-    slow = analysis.manifold
-    _state_plane.draw_visits(ax, analysis.visits)
+    slow = findings.manifold
+    _state_plane.draw_visits(ax, findings.visits)
     if len(slow):
-        plane = _base.array(analysis.visits.project(slow.points.states))
+        plane = _base.array(findings.visits.project(slow.points.states))
         dots = ax.scatter(
             plane[:, 0],
             plane[:, 1],
@@ -43,7 +43,7 @@ def plot_slow_points(
         bar = figure.colorbar(dots, ax=ax, shrink=0.8, pad=0.02, ticks=[-1, 0, 1])
         bar.set_label("theta, place along the line", fontsize=_base.SMALL)
         bar.ax.tick_params(labelsize=_base.SMALL)
-    _state_plane.draw_points(ax, analysis)
+    _state_plane.draw_points(ax, findings)
     _base.name_plane(ax)
     _base.legend(ax, loc="best")
     return figure, ax

@@ -24,7 +24,7 @@ def plot_spectrum(
     leading multipliers crowd near 1, the part around 1 is drawn again, larger.
 
     Args:
-        linearization: the points, such as `analysis.linearization`.
+        linearization: the points, such as `findings.linearization`.
         ax: where to draw; a new figure by default.
 
     Returns:

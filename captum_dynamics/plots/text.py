@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from captum_dynamics.analysis import Documents, Explanation
+from captum_dynamics.findings import Documents, Explanation
 
 LEVELS = 10  # shades on each side of 0
 POSITIVE, NEGATIVE = (0, 96, 160), (184, 72, 0)  # blue and orange, in sRGB
@@ -27,7 +27,7 @@ def text_html(
     scale, stated beside it.
 
     Args:
-        documents: the explained sequences, such as `analysis.documents`.
+        documents: the explained sequences, such as `findings.documents`.
         rows: which of them; all by default.
         max_steps: steps shown of each sequence.
 
@@ -36,7 +36,7 @@ def text_html(
 
     Example:
         >>> import torch
-        >>> from captum_dynamics.analysis import Documents, Explanation
+        >>> from captum_dynamics.findings import Documents, Explanation
         >>> one, none = torch.ones(1), torch.zeros(1)
         >>> pushes = torch.tensor([[2.0, -1.0]])
         >>> ours = Explanation("Ours", pushes, none, 0.1)

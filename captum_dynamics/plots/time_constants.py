@@ -19,7 +19,7 @@ def plot_time_constants(
     of time, and a growing mode is no long memory.
 
     Args:
-        manifold: the slow points, such as `analysis.manifold`.
+        manifold: the slow points, such as `findings.manifold`.
         ax: where to draw; a new figure by default.
 
     Returns:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from captum_dynamics.analysis import Visits
+from captum_dynamics.findings import Visits
 from captum_dynamics.plots import _base
 
 MARK = 0.9  # the share whose number of components is quoted, as in the paper
@@ -19,7 +19,7 @@ def plot_variance(visits: Visits, *, ax: Axes | None = None) -> tuple[Figure, Ax
     with fresh weights, on the same inputs, says what would be nothing special.
 
     Args:
-        visits: the visited states, such as `analysis.visits`.
+        visits: the visited states, such as `findings.visits`.
         ax: where to draw; a new figure by default.
 
     Returns:
@@ -27,7 +27,7 @@ def plot_variance(visits: Visits, *, ax: Axes | None = None) -> tuple[Figure, Ax
 
     Example:
         >>> import torch
-        >>> from captum_dynamics.analysis import Visits
+        >>> from captum_dynamics.findings import Visits
         >>> share, none = torch.tensor([0.8, 0.2]), torch.zeros(0)
         >>> visits = Visits(none, none, share, none, none, none, 1.0, none)
         >>> _, ax = plot_variance(visits)

@@ -1,4 +1,4 @@
-"""One self-contained HTML file about an analysis: pictures and their numbers."""
+"""One self-contained HTML file about an findings: pictures and their numbers."""
 
 from __future__ import annotations
 

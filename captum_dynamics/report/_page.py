@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from captum_dynamics.analysis import Analysis, Visits
+from captum_dynamics.findings import Findings, Visits
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.plots.text import text_key, text_style
 from captum_dynamics.report import _sections
 from captum_dynamics.report._panels import panels
 from captum_dynamics.report._picture import Picture
 from captum_dynamics.report._table import Table, number, share
+from captum_dynamics.report.summary import summarize
 
 # "WORDS  up: good, fine." has its heading in capitals before two spaces.
 _HEADED = re.compile(r"^([A-Z][A-Z ]*[A-Z])  (.*)$", re.DOTALL)
@@ -58,9 +59,9 @@ class Page:
     text_style: Markup
 
 
-def page(analysis: Analysis) -> Page:
+def page(findings: Findings) -> Page:
     """Collect texts, tables and pictures."""
-    setting, documents = analysis.setting, _sections.documents(analysis)
+    setting, documents = findings.setting, _sections.documents(findings)
     place = f" at {setting.path!r}" if setting.path else ""
     return Page(
         title=f"How the {setting.layer} of {setting.model} computes",
@@ -69,25 +70,25 @@ def page(analysis: Analysis) -> Page:
             f"{setting.sequences:,} sequences with {setting.steps:,} steps; "
             f"explained: {setting.target}."
         ),
-        figures=_figures(analysis),
-        summary=_paragraphs(analysis.summary()),
-        panels=panels(analysis),
-        points=_sections.point_table(analysis),
-        spectrum=_sections.spectrum(analysis),
-        graph=_sections.graph(analysis),
-        words=_sections.word_tables(analysis),
-        agreement=_sections.agreement(analysis),
+        figures=_figures(findings),
+        summary=_paragraphs(summarize(findings)),
+        panels=panels(findings),
+        points=_sections.point_table(findings),
+        spectrum=_sections.spectrum(findings),
+        graph=_sections.graph(findings),
+        words=_sections.word_tables(findings),
+        agreement=_sections.agreement(findings),
         # Style and key hold no text from outside.
-        key=Markup(text_key(analysis.documents)),
+        key=Markup(text_key(findings.documents)),
         documents=documents,
-        documents_left_out=len(analysis.documents.tokens) - len(documents),
-        settings=_sections.settings(analysis),
+        documents_left_out=len(findings.documents.tokens) - len(documents),
+        settings=_sections.settings(findings),
         text_style=Markup(text_style()),
     )
 
 
-def _figures(analysis: Analysis) -> list[tuple[str, str]]:
-    visits, slow = analysis.visits, analysis.manifold
+def _figures(findings: Findings) -> list[tuple[str, str]]:
+    visits, slow = findings.visits, findings.manifold
     dims, held = (
         str(visits.dims_for(0.9, visits.variance)),
         "components for 90 % of the variance",
@@ -97,15 +98,15 @@ def _figures(analysis: Analysis) -> list[tuple[str, str]]:
         held += f" ({fresh} untrained)"
     figures = [
         (held, dims),
-        ("fixed points found", str(int((analysis.points.kind == Kind.FIXED).sum()))),
+        ("fixed points found", str(int((findings.points.kind == Kind.FIXED).sum()))),
         ("of visited states stay slow", share(slow.slow_share)),
     ]
     if len(slow):
         figures += [
             ("steps until mode 1 fades (median)", number(round(slow.memory, 1))),
-            ("of the readout's range covered", share(analysis.coverage)),
+            ("of the readout's range covered", share(findings.coverage)),
         ]
-    explanations = analysis.documents.explanations
+    explanations = findings.documents.explanations
     if explanations and explanations[0].complete:
         error = float(explanations[0].deltas.abs().max())
         figures.append(("largest error of the attributions' sum", f"{error:.1e}"))

@@ -6,34 +6,34 @@ import torch
 from torch import Tensor
 
 from captum_dynamics import plots
-from captum_dynamics.analysis import Analysis
+from captum_dynamics.findings import Findings
 from captum_dynamics.report._picture import Picture, picture
 from captum_dynamics.report._table import LIMIT, number, share, table
 
 NEAR_ONE = 0.8  # |cos| that the alternative text counts as aligned
 
 
-def panels(analysis: Analysis) -> list[Picture]:
+def panels(findings: Findings) -> list[Picture]:
     """Draw the panels in the paper's order."""
     return [
-        _variance(analysis),
-        _density(analysis),
-        _slow_points(analysis),
-        _time_constants(analysis),
-        _input_effects(analysis),
-        _projections(analysis),
-        _modes(analysis),
-        _alignment(analysis),
+        _variance(findings),
+        _density(findings),
+        _slow_points(findings),
+        _time_constants(findings),
+        _input_effects(findings),
+        _projections(findings),
+        _modes(findings),
+        _alignment(findings),
     ]
 
 
-def word_names(analysis: Analysis) -> list[str]:
+def word_names(findings: Findings) -> list[str]:
     """Name every input; those without a name by their number."""
-    return [name or f"input {row}" for row, name in enumerate(analysis.words.names)]
+    return [name or f"input {row}" for row, name in enumerate(findings.words.names)]
 
 
-def _variance(analysis: Analysis) -> Picture:
-    visits = analysis.visits
+def _variance(findings: Findings) -> Picture:
+    visits = findings.visits
     trained, untrained = (part.tolist() for part in visits.cumulative)
     dims = visits.dims_for(0.9, visits.variance)
     alt = f"{dims} components hold 90 % of the variance when trained"
@@ -56,8 +56,8 @@ def _variance(analysis: Analysis) -> Picture:
     )
 
 
-def _density(analysis: Analysis) -> Picture:
-    visits = analysis.visits
+def _density(findings: Findings) -> Picture:
+    visits = findings.visits
     return picture(
         plots.plot_density(visits),
         "Visited states",
@@ -72,15 +72,15 @@ def _density(analysis: Analysis) -> Picture:
     )
 
 
-def _slow_points(analysis: Analysis) -> Picture:
-    slow = analysis.manifold
-    plane = analysis.visits.project(slow.points.states)
+def _slow_points(findings: Findings) -> Picture:
+    slow = findings.manifold
+    plane = findings.visits.project(slow.points.states)
     return picture(
-        plots.plot_slow_points(analysis),
+        plots.plot_slow_points(findings),
         "Slow and fixed points",
         "Where visited states linger once the input is held constant, coloured by "
         "their place along the line. Filled circles attract, rings are saddles.",
-        f"{len(slow)} slow points and {len(analysis.points)} distinct points of the "
+        f"{len(slow)} slow points and {len(findings.points)} distinct points of the "
         f"search over the visited states.",
         table(
             ("theta", "component 1", "component 2", "residual |F(h) - h|"),
@@ -91,8 +91,8 @@ def _slow_points(analysis: Analysis) -> Picture:
     )
 
 
-def _time_constants(analysis: Analysis) -> Picture:
-    slow = analysis.manifold
+def _time_constants(findings: Findings) -> Picture:
+    slow = findings.manifold
     growth = slow.linearization.growth_times
     return picture(
         plots.plot_time_constants(slow),
@@ -110,10 +110,10 @@ def _time_constants(analysis: Analysis) -> Picture:
     )
 
 
-def _input_effects(analysis: Analysis) -> Picture:
-    words = analysis.words
+def _input_effects(findings: Findings) -> Picture:
+    words = findings.words
     rows = words.projections.abs().nan_to_num(-1).argsort(descending=True)[:LIMIT]
-    chosen, names = rows.tolist(), word_names(analysis)
+    chosen, names = rows.tolist(), word_names(findings)
     columns = (words.plane[rows], words.projections[rows, None])
     shown = table(
         ("word", "along component 1", "along component 2", "kept by mode 1", "known"),
@@ -132,8 +132,8 @@ def _input_effects(analysis: Analysis) -> Picture:
     )
 
 
-def _projections(analysis: Analysis) -> Picture:
-    words = analysis.words
+def _projections(findings: Findings) -> Picture:
+    words = findings.words
     summaries, classes = words.class_projections(), words.classes()
     means = [mean for mean, _ in summaries.values()]
     told = ", ".join(f"{name} {number(mean)}" for name, (mean, _) in summaries.items())
@@ -149,23 +149,23 @@ def _projections(analysis: Analysis) -> Picture:
             [len(rows) for rows in classes.values()],
             means,
             [spread for _, spread in summaries.values()],
-            [_first_names(analysis, rows) for rows in classes.values()],
+            [_first_names(findings, rows) for rows in classes.values()],
         ),
     )
 
 
-def _first_names(analysis: Analysis, rows: Tensor) -> str:
-    sizes = analysis.words.projections[rows].abs()
-    names = word_names(analysis)
+def _first_names(findings: Findings, rows: Tensor) -> str:
+    sizes = findings.words.projections[rows].abs()
+    names = word_names(findings)
     leading = rows[sizes.argsort(descending=True)[:8]]
     return ", ".join(names[row] for row in leading.tolist())
 
 
-def _modes(analysis: Analysis) -> Picture:
-    slow, visits = analysis.manifold, analysis.visits
+def _modes(findings: Findings) -> Picture:
+    slow, visits = findings.manifold, findings.visits
     leading = slow.linearization.right_eigenvectors[:, :, 0].real
     return picture(
-        plots.plot_modes(analysis),
+        plots.plot_modes(findings),
         "What the slow mode keeps",
         "The direction r\u2081 that fades most slowly, at each slow point. On a line "
         "attractor the strokes follow the line.",
@@ -179,8 +179,8 @@ def _modes(analysis: Analysis) -> Picture:
     )
 
 
-def _alignment(analysis: Analysis) -> Picture:
-    slow = analysis.manifold
+def _alignment(findings: Findings) -> Picture:
+    slow = findings.manifold
     if len(slow):
         aligned = (slow.tangent_alignment > NEAR_ONE).double().mean()
         alt = (

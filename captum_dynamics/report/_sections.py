@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from captum_dynamics import plots
-from captum_dynamics.analysis import Analysis
+from captum_dynamics.findings import Findings
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Stability
 from captum_dynamics.plots.fixed_point_graph import hidden
@@ -39,10 +39,10 @@ class Document:
     picture: Picture
 
 
-def point_table(analysis: Analysis) -> Table:
+def point_table(findings: Findings) -> Table:
     """List the distinct points with all that decides about them."""
-    points, linear = analysis.points, analysis.linearization
-    nodes = analysis.graph.graph.nodes
+    points, linear = findings.points, findings.linearization
+    nodes = findings.graph.graph.nodes
     basins = [
         share(nodes[row]["basin_fraction"]) if "basin_fraction" in nodes[row] else "-"
         for row in range(len(points))
@@ -71,9 +71,9 @@ def point_table(analysis: Analysis) -> Table:
     )
 
 
-def spectrum(analysis: Analysis) -> Picture:
+def spectrum(findings: Findings) -> Picture:
     """Draw the multipliers of the points."""
-    linear = analysis.linearization
+    linear = findings.linearization
     values = linear.eigenvalues[:, :MODES]
     count, modes = values.shape
     flat = values.reshape(-1)
@@ -95,11 +95,11 @@ def spectrum(analysis: Analysis) -> Picture:
     )
 
 
-def graph(analysis: Analysis) -> Picture:
+def graph(findings: Findings) -> Picture:
     """Draw the graph of points in the plane of visited states."""
-    found = analysis.graph
+    found = findings.graph
     edges = list(found.graph.edges(data=True))
-    visited = analysis.visits.project(analysis.points.states)
+    visited = findings.visits.project(findings.points.states)
     return picture(
         # The graph's own coordinates tell apart what hides in the visited plane.
         plots.plot_graph(found, positions=None if hidden(visited) else visited),
@@ -120,9 +120,9 @@ def graph(analysis: Analysis) -> Picture:
     )
 
 
-def word_tables(analysis: Analysis) -> list[tuple[str, Table]]:
+def word_tables(findings: Findings) -> list[tuple[str, Table]]:
     """List the words that push the readout most, in both directions."""
-    words, names = analysis.words, word_names(analysis)
+    words, names = findings.words, word_names(findings)
     order = words.projections.nan_to_num(0.0).argsort()
     count = min(STRONGEST, len(order) // 2)
     sides = {"Push up": order.flip(0)[:count], "Push down": order[:count]}
@@ -141,9 +141,9 @@ def word_tables(analysis: Analysis) -> list[tuple[str, Table]]:
     ]
 
 
-def agreement(analysis: Analysis) -> Table:
+def agreement(findings: Findings) -> Table:
     """Compare the methods: agreement with ours, completeness, time."""
-    documents = analysis.documents
+    documents = findings.documents
     explanations = documents.explanations
     largest = [
         number(float(e.deltas.abs().max())) if e.complete else "no sum promised"
@@ -158,16 +158,16 @@ def agreement(analysis: Analysis) -> Table:
     )
 
 
-def documents(analysis: Analysis) -> list[Document]:
+def documents(findings: Findings) -> list[Document]:
     """Show the first explained sequences."""
-    if not analysis.documents.explanations:
+    if not findings.documents.explanations:
         return []
-    count = min(DOCUMENTS, len(analysis.documents.tokens))
-    return [_document(analysis, row) for row in range(count)]
+    count = min(DOCUMENTS, len(findings.documents.tokens))
+    return [_document(findings, row) for row in range(count)]
 
 
-def _document(analysis: Analysis, row: int) -> Document:
-    given = analysis.documents
+def _document(findings: Findings, row: int) -> Document:
+    given = findings.documents
     output, baseline = float(given.outputs[row]), float(given.baseline_outputs[row])
     names = given.tokens[row]
     facts = (
@@ -192,9 +192,9 @@ def _document(analysis: Analysis, row: int) -> Document:
     return Document(title, facts, Markup(text_rows(given, row)), drawn)
 
 
-def settings(analysis: Analysis) -> list[tuple[str, Table]]:
+def settings(findings: Findings) -> list[tuple[str, Table]]:
     """Say what was analysed, with which releases, in what time."""
-    s = analysis.setting
+    s = findings.setting
     what = {
         "model": s.model,
         "layer": f"{s.layer} at {s.path!r}" if s.path else s.layer,
@@ -202,7 +202,7 @@ def settings(analysis: Analysis) -> list[tuple[str, Table]]:
         "inputs": f"{s.input_dim} dimensions",
         "recorded": f"{s.sequences:,} sequences, {s.steps:,} steps",
         "explained": s.target,
-        "median step in use": number(analysis.visits.task_step),
+        "median step in use": number(findings.visits.task_step),
         "seed": str(s.seed),
         "all searches": s.search,
     }

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from captum_dynamics.analysis import Analysis
+from captum_dynamics.findings import Findings
 from captum_dynamics.report._page import page
 
 
-def write_report(analysis: Analysis, path: str | Path) -> Path:
+def write_report(findings: Findings, path: str | Path) -> Path:
     """Write one HTML file that opens from the disk, offline and without scripts.
 
     A file that is there already is replaced only by a finished one.
 
     Args:
-        analysis: what `analyze` returned.
+        findings: what `analyze` returned.
         path: the file to write, in a folder that exists.
 
     Returns:
@@ -31,7 +31,7 @@ def write_report(analysis: Analysis, path: str | Path) -> Path:
     path = Path(path)
     # A page takes seconds to draw: say at once that it could not be written.
     _check(path)
-    html = render(analysis)
+    html = render(findings)
     # Behind a link, the file it points to is replaced and not the link.
     target = path.resolve()
     draft = target.with_name(f".{uuid.uuid4().hex}.html.part")
@@ -48,7 +48,7 @@ def write_report(analysis: Analysis, path: str | Path) -> Path:
     return path
 
 
-def render(analysis: Analysis) -> str:
+def render(findings: Findings) -> str:
     """Fill the template; every text from outside is escaped."""
     environment = Environment(
         loader=PackageLoader("captum_dynamics.report"),
@@ -57,7 +57,7 @@ def render(analysis: Analysis) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(page=page(analysis))
+    return environment.get_template("report.html.j2").render(page=page(findings))
 
 
 def _check(path: Path) -> None:

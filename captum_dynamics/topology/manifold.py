@@ -42,7 +42,8 @@ class SlowManifold:
     Attributes:
         linearization: of m well spread slow points, ordered by `theta`.
         theta: (m,) coordinate along the manifold in [-1, 1], by locally linear
-            embedding; it grows along `axis`.
+            embedding, or along `axis` where the points form islands or the embedding
+            folds; it grows along `axis`.
         axis: (d,) main axis of the slow points, of unit length.
         tangents: (m, d) local direction of the manifold at each point.
         slow_share: share of the relaxed states that are slow.
@@ -229,27 +230,40 @@ def _theta(states: States, axis: Tensor) -> PerPoint:
     along = (states - states.mean(0)) @ axis
     if len(states) > NEIGHBOURS + 1:
         embedded = _locally_linear(states)
-        ranks = along.argsort().argsort().to(embedded)
-        found = embedded.argsort().argsort().to(embedded)
-        agreement = torch.corrcoef(torch.stack([ranks, found]))[0, 1]
-        # An embedding that folds the line back on itself is worse than the main axis.
-        if float(agreement.abs()) > 0.9:
-            along = embedded * agreement.sign()
+        if embedded is not None:
+            ranks = along.argsort().argsort().to(embedded)
+            found = embedded.argsort().argsort().to(embedded)
+            agreement = torch.corrcoef(torch.stack([ranks, found]))[0, 1]
+            # An embedding that folds the line back on itself is worse than the axis.
+            if float(agreement.abs()) > 0.9:
+                along = embedded * agreement.sign()
     low, high = along.min(), along.max()
     width = (high - low).clamp_min(torch.finfo(along.dtype).tiny)
     return 2 * (along - low) / width - 1
 
 
-def _locally_linear(states: States) -> Tensor:
-    from sklearn.manifold import LocallyLinearEmbedding
+def _locally_linear(states: States) -> PerPoint | None:
+    """One coordinate by locally linear embedding; None where neighbours form islands.
 
+    Islands would each collapse to a point of their own.
+    """
+    from scipy.sparse.csgraph import connected_components
+    from sklearn.manifold import LocallyLinearEmbedding
+    from sklearn.neighbors import kneighbors_graph
+
+    points = states.cpu().numpy()
+    if (
+        connected_components(kneighbors_graph(points, NEIGHBOURS), directed=False)[0]
+        > 1
+    ):
+        return None
     embedding = LocallyLinearEmbedding(
         n_neighbors=NEIGHBOURS, n_components=1, eigen_solver="dense", reg=1e-3
     )
     with warnings.catch_warnings():
         # Points on an exact line give singular neighbourhoods, which `reg` mends.
         warnings.simplefilter("ignore")
-        values = embedding.fit_transform(states.cpu().numpy())[:, 0]
+        values = embedding.fit_transform(points)[:, 0]
     return torch.from_numpy(np.ascontiguousarray(values)).to(states)
 
 

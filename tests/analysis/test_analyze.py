@@ -12,8 +12,9 @@ from captum.attr import FeatureAblation, IntegratedGradients, Saliency
 from torch import Tensor, nn
 
 import captum_dynamics as cd
-from captum_dynamics.analysis import Analysis, Visits
+from captum_dynamics.analysis import Analysis
 from captum_dynamics.analysis._measure import measure_words
+from captum_dynamics.findings import Visits
 
 
 class Reader(nn.Module):

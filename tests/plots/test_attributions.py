@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 import torch
 
-from captum_dynamics.analysis import Documents, Explanation
+from captum_dynamics.findings import Documents, Explanation
 from captum_dynamics.plots import plot_accumulation, text_html
 from captum_dynamics.plots.text import text_style
 from tests.analyses import small_analysis

@@ -7,7 +7,7 @@ import torch
 
 import captum_dynamics as cd
 from captum_dynamics.topology import Shape, trace_slow_manifold
-from captum_dynamics.topology.manifold import farthest_points
+from captum_dynamics.topology.manifold import _locally_linear, farthest_points
 
 NONE = torch.zeros(1, 0, dtype=torch.float64)
 
@@ -71,3 +71,11 @@ def test_farthest_points_spread_over_all_of_a_cloud() -> None:
     states = torch.linspace(0, 1, 101, dtype=torch.float64)[:, None]
     chosen = states[farthest_points(states, 3)].flatten().sort().values
     assert chosen.tolist() == pytest.approx([0, 0.5, 1])
+
+
+def test_embedding_declines_islands_that_it_would_collapse() -> None:
+    along = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
+    one = torch.cat([along, along**2], dim=1)
+    two = torch.cat([one, one + 50])
+    assert _locally_linear(two) is None
+    assert _locally_linear(one) is not None

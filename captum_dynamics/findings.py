@@ -1,9 +1,8 @@
-"""What an analysis holds: one frozen result, from numbers to pictures."""
+"""What an analysis finds: frozen numbers, which the pictures and the report show."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -220,8 +219,8 @@ class Documents:
 
 
 @dataclass(frozen=True, eq=False)
-class Analysis:
-    """How one recurrent layer computes, as `analyze` found it.
+class Findings:
+    """How one recurrent layer computes: all numbers of an analysis.
 
     Attributes:
         setting: what was analysed, and how.
@@ -272,21 +271,3 @@ class Analysis:
         axis, readout = self.manifold.axis[read], self.readout[read]
         size = axis.norm() * readout.norm()
         return float((axis @ readout).abs() / size) if float(size) > 0 else float("nan")
-
-    def summary(self) -> str:
-        """Say in plain words how the layer computes, with the numbers."""
-        from captum_dynamics.analysis._words import summarize
-
-        return summarize(self)
-
-    def report(self, path: str | Path) -> Path:
-        """Write one self-contained HTML file with pictures and numbers."""
-        from captum_dynamics.report import write_report
-
-        return write_report(self, path)
-
-    def save(self, path: str | Path) -> Path:
-        """Write everything to one .npz file, without pickle; `load` reads it."""
-        from captum_dynamics.analysis._files import save
-
-        return save(self, path)

@@ -6,31 +6,31 @@ import math
 
 import torch
 
-from captum_dynamics.analysis._result import Analysis, Visits
+from captum_dynamics.findings import Findings, Visits
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Stability
 from captum_dynamics.topology import Shape
 from captum_dynamics.topology.graph import counted
 
 
-def summarize(analysis: Analysis) -> str:
+def summarize(findings: Findings) -> str:
     """Put every finding into a paragraph of its own, with its numbers."""
     parts = [
-        _what(analysis),
-        _points(analysis),
-        _line(analysis),
-        _memory(analysis),
-        _words(analysis),
-        _connections(analysis),
-        _attribution(analysis),
+        _what(findings),
+        _points(findings),
+        _line(findings),
+        _memory(findings),
+        _words(findings),
+        _connections(findings),
+        _attribution(findings),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _what(analysis: Analysis) -> str:
-    s = analysis.setting
+def _what(findings: Findings) -> str:
+    s = findings.setting
     where = f" at {s.path!r}" if s.path else ""
-    visits = analysis.visits
+    visits = findings.visits
     dims = visits.dims_for(0.9, visits.variance)
     text = (
         f"LAYER  {s.layer}{where} of {s.model}: {s.state_dim} state dimensions "
@@ -44,8 +44,8 @@ def _what(analysis: Analysis) -> str:
     return text + "."
 
 
-def _points(analysis: Analysis) -> str:
-    points, linear = analysis.points, analysis.linearization
+def _points(findings: Findings) -> str:
+    points, linear = findings.points, findings.linearization
     fixed = points.kind == Kind.FIXED
     count = int(fixed.sum())
     if not count:
@@ -65,8 +65,8 @@ def _points(analysis: Analysis) -> str:
     )
 
 
-def _line(analysis: Analysis) -> str:
-    slow = analysis.manifold
+def _line(findings: Findings) -> str:
+    slow = findings.manifold
     if slow.shape is Shape.NONE:
         return (
             f"SLOW POINTS  {slow.slow_share:.0%} of the visited states stay slow after "
@@ -82,14 +82,24 @@ def _line(analysis: Analysis) -> str:
         f"{slow.steps} steps of the mean input. {verdict} The main axis holds "
         f"{float(slow.variance_ratios[0]):.1%} of their variance, the slow mode "
         f"follows it (cosine {alignment:.3f}), the readout reads it (cosine "
-        f"{analysis.readout_alignment:.2f}), and it covers {analysis.coverage:.0%} of "
+        f"{findings.readout_alignment:.2f}), and it covers {findings.coverage:.0%} of "
         f"the range of readouts in use. Drift along it is {slow.speed_ratio:.1%} of a "
-        f"step in use."
+        f"step in use{_in_the_end(findings)}."
     )
 
 
-def _memory(analysis: Analysis) -> str:
-    slow = analysis.manifold
+def _in_the_end(findings: Findings) -> str:
+    """Whether the slow points are really neutral: between attractors they are not."""
+    ends = len(findings.graph.attractors)
+    if ends < 2:
+        return ""
+    return (
+        f"; in the very long run the state drifts along it to one of {ends} attractors"
+    )
+
+
+def _memory(findings: Findings) -> str:
+    slow = findings.manifold
     if not len(slow) or math.isnan(slow.memory):
         return ""
     first = slow.leading_times[:, 0]
@@ -97,10 +107,10 @@ def _memory(analysis: Analysis) -> str:
     marks = torch.tensor([0.25, 0.75], dtype=first.dtype).to(first)
     low, high = torch.quantile(first, marks).tolist()
     second = float(slow.leading_times[:, 1].nanmedian())
+    later = "" if math.isnan(second) else f", the next mode in {second:.0f}"
     text = (
         f"MEMORY  what is written on the slowest mode fades to 1/e in "
-        f"{slow.memory:.0f} steps (quartiles {low:.0f} to {high:.0f}), "
-        f"the next mode in {second:.0f}."
+        f"{slow.memory:.0f} steps (quartiles {low:.0f} to {high:.0f}){later}."
     )
     if slow.growing_share > 0:
         text += (
@@ -110,8 +120,8 @@ def _memory(analysis: Analysis) -> str:
     return text
 
 
-def _words(analysis: Analysis) -> str:
-    words = analysis.words
+def _words(findings: Findings) -> str:
+    words = findings.words
     if not words.names or not words.names[0]:
         return ""
     up = ", ".join(words.strongest(10, positive=True))
@@ -125,12 +135,12 @@ def _words(analysis: Analysis) -> str:
     return text
 
 
-def _connections(analysis: Analysis) -> str:
-    return f"GRAPH  {analysis.graph.summary()}"
+def _connections(findings: Findings) -> str:
+    return f"GRAPH  {findings.graph.summary()}"
 
 
-def _attribution(analysis: Analysis) -> str:
-    documents = analysis.documents
+def _attribution(findings: Findings) -> str:
+    documents = findings.documents
     if not documents.explanations:
         return ""
     ours = documents.explanations[0]

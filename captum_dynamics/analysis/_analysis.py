@@ -1,0 +1,52 @@
+"""The result of `analyze`: findings that can be shown, reported and saved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from captum_dynamics.analysis._files import read, save
+from captum_dynamics.exceptions import FileFormatError
+from captum_dynamics.findings import Findings
+from captum_dynamics.report import write_report
+from captum_dynamics.report.summary import summarize
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis(Findings):
+    """How one recurrent layer computes, as `analyze` found it."""
+
+    def summary(self) -> str:
+        """Say in plain words how the layer computes, with the numbers."""
+        return summarize(self)
+
+    def report(self, path: str | Path) -> Path:
+        """Write one self-contained HTML file with pictures and numbers.
+
+        Raises:
+            OSError: when the path cannot be written.
+        """
+        return write_report(self, path)
+
+    def save(self, path: str | Path) -> Path:
+        """Write everything to one .npz file, without pickle.
+
+        `captum_dynamics.load` reads it back. Eigenvectors are worked out again then.
+
+        Raises:
+            OSError: when the path cannot be written.
+        """
+        return save(self, path)
+
+
+def load(path: str | Path) -> Analysis:
+    """Read an analysis that `Analysis.save` wrote.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        FileFormatError: when the file is truncated, foreign, or of a newer version.
+    """
+    result = read(path, Analysis)
+    if not isinstance(result, Analysis):
+        raise FileFormatError(f"{path} holds a {type(result).__name__}, no analysis.")
+    return result
