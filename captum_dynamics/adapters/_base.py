@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from captum_dynamics._typing import (
     Counts,
-    Inputs,
     InputSequences,
     Jacobians,
     States,
@@ -88,19 +87,6 @@ class RecurrentAdapter(DynamicsMap):
     def output_dim(self) -> int:
         """Leading columns of the state that the next layer reads."""
         return self.layout.blocks[0].size
-
-
-class TorchLayer(RecurrentAdapter):
-    """A layer of `torch.nn`: its state starts with the output h, `output_dim` wide."""
-
-    def state_box(
-        self, lowest_inputs: Inputs, highest_inputs: Inputs
-    ) -> tuple[States, States] | None:
-        """Bounds of a box of states mapped into itself by every input of a box."""
-        return None
-
-    def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
-        return self.state_box(inputs, inputs)
 
 
 def scaled_sum(*terms: tuple[States, Tensor]) -> Tensor:

@@ -20,9 +20,9 @@ from captum_dynamics.adapters._base import (
     Call,
     CallConvention,
     RecurrentAdapter,
-    TorchLayer,
 )
 from captum_dynamics.adapters._calls import SequenceCalls
+from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import check_sequence_layer
 from captum_dynamics.dynamics import Block, DynamicsMap, StateLayout, Traits
 

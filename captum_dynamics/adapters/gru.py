@@ -13,35 +13,23 @@ from torch import Tensor, nn
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import (
     RecurrentAdapter,
-    TorchLayer,
     add_diagonal,
     scaled_sum,
 )
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
-from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
+from captum_dynamics.adapters._torch_layer import TorchLayer
+from captum_dynamics.adapters._weights import cell_weights, layer_weights
 from captum_dynamics.dynamics import Block, StateLayout
 
 
 class GRULayer(TorchLayer):
     """One layer of gated recurrent units."""
 
-    def __init__(self, weights: Weights) -> None:
-        """Take the weights, gates in the order r, z, n."""
-        self._weights = weights
-
     @property
     def layout(self) -> StateLayout:
         return StateLayout((Block("h", self._weights.recurrent.shape[1]),))
-
-    @property
-    def input_dim(self) -> int:
-        return self._weights.inputs.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        return self._weights.inputs.device
 
     def step(self, states: States, inputs: Inputs) -> States:
         _, z, n, _ = self._gates(states, inputs)

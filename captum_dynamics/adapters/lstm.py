@@ -13,36 +13,24 @@ from torch import Tensor, nn
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import (
     RecurrentAdapter,
-    TorchLayer,
     scaled_sum,
 )
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
-from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
+from captum_dynamics.adapters._torch_layer import TorchLayer
+from captum_dynamics.adapters._weights import cell_weights, layer_weights
 from captum_dynamics.dynamics import Block, StateLayout
 
 
 class LSTMLayer(TorchLayer):
     """One layer of long short-term memory."""
 
-    def __init__(self, weights: Weights) -> None:
-        """Take the weights, gates in the order i, f, g, o."""
-        self._weights = weights
-
     @property
     def layout(self) -> StateLayout:
         outputs = self._weights.recurrent.shape[1]
         cells = self._weights.recurrent.shape[0] // 4
         return StateLayout((Block("h", outputs), Block("c", cells)))
-
-    @property
-    def input_dim(self) -> int:
-        return self._weights.inputs.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        return self._weights.inputs.device
 
     def step(self, states: States, inputs: Inputs) -> States:
         i, f, g, o, c = self._gates(states, inputs)

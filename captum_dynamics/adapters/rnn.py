@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
-from captum_dynamics.adapters._base import RecurrentAdapter, TorchLayer, scaled_sum
+from captum_dynamics.adapters._base import RecurrentAdapter, scaled_sum
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
+from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
 from captum_dynamics.dynamics import Block, StateLayout, Traits
 
@@ -19,21 +20,13 @@ class RNNLayer(TorchLayer):
 
     def __init__(self, weights: Weights, nonlinearity: str) -> None:
         """Take the weights, and "tanh" or "relu"."""
-        self._weights = weights
+        super().__init__(weights)
         self._is_tanh = nonlinearity == "tanh"
         self.traits = Traits(piecewise_linear=not self._is_tanh)
 
     @property
     def layout(self) -> StateLayout:
         return StateLayout((Block("h", self._weights.recurrent.shape[1]),))
-
-    @property
-    def input_dim(self) -> int:
-        return self._weights.inputs.shape[1]
-
-    @property
-    def device(self) -> torch.device:
-        return self._weights.inputs.device
 
     def step(self, states: States, inputs: Inputs) -> States:
         drive = self._drive(states, inputs)

@@ -50,7 +50,8 @@ def plot_density(visits: Visits, *, ax: Axes | None = None) -> tuple[Figure, Axe
     bar = figure.colorbar(cells, ax=ax, shrink=0.8, pad=0.02)
     bar.set_label("visits", fontsize=_base.SMALL)
     bar.ax.tick_params(which="both", labelsize=_base.SMALL)
-    if bar.vmax is not None and bar.vmax > 1:
-        bar.ax.set_ylim(1, None)
+    _, most = bar.ax.get_ylim()
+    if most > 1:
+        bar.ax.set_ylim(1, most)
     _base.name_plane(ax)
     return figure, ax
