@@ -30,7 +30,13 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build", "conf.py", "**/__pycache__", "**/.ipynb_checkpoints"]
+exclude_patterns = [
+    "_build",
+    "jupyter_execute",
+    "conf.py",
+    "**/__pycache__",
+    "**/.ipynb_checkpoints",
+]
 
 myst_enable_extensions = ["amsmath", "colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -48,3 +54,15 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"captum_dynamics {release}"
+
+
+def escape_bars(_app, _what, _name, _obj, _options, lines):  # type: ignore[no-untyped-def]
+    """Norms and magnitudes are written |g|, which reStructuredText would substitute."""
+    for row, line in enumerate(lines):
+        if not line.lstrip().startswith((">>>", "...")):
+            lines[row] = line.replace("|", r"\|")
+
+
+def setup(app):  # type: ignore[no-untyped-def]
+    """Register what this page defines."""
+    app.connect("autodoc-process-docstring", escape_bars)
