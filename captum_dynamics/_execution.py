@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 BUDGET = 512 * 2**20  # bytes a batched step may hold at once
 Item = TypeVar("Item")

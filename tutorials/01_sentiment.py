@@ -42,34 +42,47 @@ model(ids)[:, 0].tolist()
 # ## The layer as a map
 #
 # `adapt` reads the recurrent layer as a function from one state and one input to the
-# next state; `record` remembers the states visited.
+# next state; `record` remembers the states visited in use, here on a few texts more.
 
 # %%
 dynamics = cd.adapt(model, "rnn")
-runs = cd.record(model, "rnn", ids)
+longer = [
+    "a wonderful , moving and funny film , the best in years , i loved it",
+    "a dull and boring mess , the worst film in years , avoid it",
+    "the first half is slow but the acting is good and the end is great",
+    "the story follows two brothers who meet again in a small town",
+]
+use = vocabulary.encode_batch([*texts, *longer, *(text * 3 for text in longer)])
+runs = cd.record(model, "rnn", use, lengths=model.lengths(use))
 dynamics.state_dim, dynamics.input_dim
 
 # %% [markdown]
 # ## Where does it rest?
 #
-# We hold an average word constant and look for fixed points, from the states visited.
+# We hold an average word constant and look for fixed points, from the states visited
+# and from mixtures of them.
 
 # %%
 average = trained.mean_embedding
-starts = runs.sample_states(64, generator=torch.Generator().manual_seed(0))
-points = cd.find_fixed_points(dynamics, starts, average)
+generator = torch.Generator().manual_seed(0)
+starts = runs.sample_states(64, generator=generator)
+points = cd.find_fixed_points(
+    dynamics, starts, average, extra_starts=200, generator=generator
+)
 points = points[points.kind == cd.Kind.FIXED].unique()
 points.summary()
 
 # %% [markdown]
 # ## How long does it remember?
 #
-# The time constants are in words. The longest belongs to the mode that adds up the
-# evidence; compare it with the others.
+# Each point's leading multiplier is close to 1: along one direction the state hardly
+# returns, so that it adds up the evidence. Below 1 it fades, above 1 it grows; times are
+# in words.
 
 # %%
 linear = cd.linearize(dynamics, points)
-linear.time_constants[:, :5]
+print(linear.summary())
+linear.time_constants[:, :4], linear.growth_times[:, :1]
 
 # %% [markdown]
 # ## Which words mattered?

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from captum_dynamics import _checks
 from captum_dynamics._execution import row_chunks

@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from captum_dynamics._typing import Counts, PerPoint
 from captum_dynamics.models.sentiment import SentimentClassifier
