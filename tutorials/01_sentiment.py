@@ -76,8 +76,8 @@ points.summary()
 # ## How long does it remember?
 #
 # Each point's leading multiplier is close to 1: along one direction the state hardly
-# returns, so that it adds up the evidence. Below 1 it fades, above 1 it grows; times are
-# in words.
+# returns, so that it adds up the evidence. Below 1 it fades, above 1 it grows; times
+# are in words.
 
 # %%
 linear = cd.linearize(dynamics, points)
