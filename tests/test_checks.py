@@ -33,6 +33,7 @@ def test_a_matrix_on_another_device_is_refused() -> None:
         _checks.check_matrix("states", torch.zeros(1, 1), 1, torch.device("meta"))
 
 
+@pytest.mark.misuse
 @pytest.mark.parametrize(
     ("value", "complaint"),
     [
