@@ -21,6 +21,7 @@ NEIGHBOURS = 12
 # Below these a claim of a line would rest on too little.
 LEAST_POINTS = 20
 LINE_VARIANCE = 0.9
+LINE_SHARE = 0.2  # of the relaxed states that are slow
 LINE_GAP = 3.0
 
 
@@ -117,11 +118,13 @@ class SlowManifold:
 
     @property
     def shape(self) -> Shape:
-        """A verdict; the numbers it rests on are `variance_ratios` and `gap`."""
+        """A verdict; it rests on `slow_share`, `variance_ratios` and `gap`."""
         if len(self) < LEAST_POINTS:
             return Shape.NONE
         straight = float(self.variance_ratios[0]) >= LINE_VARIANCE
-        return Shape.LINE if straight and self.gap >= LINE_GAP else Shape.UNDECIDED
+        often = self.slow_share >= LINE_SHARE
+        is_line = straight and often and self.gap >= LINE_GAP
+        return Shape.LINE if is_line else Shape.UNDECIDED
 
 
 def trace_slow_manifold(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -79,3 +81,8 @@ def test_embedding_declines_islands_that_it_would_collapse() -> None:
     two = torch.cat([one, one + 50])
     assert _locally_linear(two) is None
     assert _locally_linear(one) is not None
+
+
+def test_a_line_that_few_states_reach_is_undecided() -> None:
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    assert replace(slow, slow_share=0.05).shape is Shape.UNDECIDED
