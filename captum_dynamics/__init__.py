@@ -26,6 +26,7 @@ from captum_dynamics.exceptions import (
     ConvergenceWarning,
     FileFormatError,
     LayerNotFoundError,
+    RecordingWarning,
     UnsupportedLayerError,
 )
 from captum_dynamics.fixed_points import (
@@ -62,6 +63,7 @@ __all__ = [
     "LayerNotFoundError",
     "Linearization",
     "NamedInputs",
+    "RecordingWarning",
     "RecurrentAdapter",
     "Stability",
     "StateLayout",

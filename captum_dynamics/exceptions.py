@@ -25,3 +25,7 @@ class ConvergenceWarning(UserWarning):
 
 class AttributionWarning(UserWarning):
     """An attribution can be computed, but would be read wrongly without a remedy."""
+
+
+class RecordingWarning(UserWarning):
+    """Recorded states are not those of the layer's own output."""

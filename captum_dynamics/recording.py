@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +19,18 @@ from captum_dynamics._typing import (
     StepMask,
 )
 from captum_dynamics.adapters import Call, RecurrentAdapter, adapt, find_layer
-
-ModelInputs = Tensor | Sequence[Any] | Mapping[str, Any]
-Hooked = tuple[tuple[Any, ...], dict[str, Any], Any]
+from captum_dynamics.calling import (
+    ModelInputs,
+    call_model,
+    captured_calls,
+    check_batch_first,
+    check_deterministic,
+    check_reproduced,
+    count_rows,
+    find_breaks,
+    read_calls,
+    take_rows,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,16 +62,16 @@ class Trajectories:
         return self.states[torch.arange(len(self.states)), self.lengths - 1]
 
     def sample_states(
-        self, count: int, *, generator: torch.Generator | None = None
+        self, n: int, *, generator: torch.Generator | None = None
     ) -> States:
-        """Draw visited states (count, d), without repetition while they last."""
-        _checks.check_positive("count", count)
+        """Draw visited states (n, d), without repetition while they last."""
+        _checks.check_positive("n", n)
         visited = self.states[self.valid]
-        rounds = -(-count // len(visited))
+        rounds = -(-n // len(visited))
         order = torch.cat(
             [torch.randperm(len(visited), generator=generator) for _ in range(rounds)]
         )
-        return visited[order[:count].to(visited.device)]
+        return visited[order[:n].to(visited.device)]
 
 
 def mean_input(runs: Trajectories) -> Inputs:
@@ -77,8 +84,8 @@ def record(
     layer: str | nn.Module | None,
     inputs: ModelInputs,
     *,
-    lengths: Tensor | None = None,
-    mask: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
+    mask: Tensor | Sequence[Sequence[float]] | None = None,
     dynamics: RecurrentAdapter | None = None,
     batch_size: int | None = None,
     show_progress: bool = False,
@@ -105,8 +112,12 @@ def record(
         The trajectories, batch first whatever the layer's own order.
 
     Raises:
-        ValueError: active dropout, an empty batch, lengths that do not fit, or a
-            layer that the model never called.
+        ValueError: active dropout or running statistics, an empty batch, lengths that
+            do not fit, a layer that the model never called, or a loop of calls that
+            does not hand its state on.
+
+    Warns:
+        RecordingWarning: where the states are not those of the layer's own output.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -117,92 +128,53 @@ def record(
     found = find_layer(model, layer)
     adapter = adapt(found) if dynamics is None else dynamics
     check_deterministic(model)
+    if batch_size is not None:
+        check_batch_first(model, found, adapter, inputs, batch_size)
     batches = list(_batches(inputs, batch_size))
     shown = progress(batches, show=show_progress, desc="Recording")
-    calls = [_run(model, found, adapter, batch) for batch in shown]
-    call = _join(calls)
-    _checks.check_rows("inputs", call.inputs)
-    given = _given_lengths(lengths, mask, call)
-    _checks.check_finite("inputs", call.inputs)
-    with torch.no_grad():
-        states = adapter.rollout(call.initial_states, call.inputs)
-    return Trajectories(states, call.inputs, call.initial_states, given)
+    whole = _join([_run(model, found, adapter, batch) for batch in shown])
+    given = _given_lengths(lengths, mask, whole.call)
+    _check_unbroken(whole.breaks, given)
+    call = whole.call
+    return Trajectories(whole.states, call.inputs, call.initial_states, given)
 
 
-def call_model(model: Callable[..., Any], inputs: ModelInputs) -> Any:
-    """Call a model with a tensor, positional arguments, or named ones."""
-    if isinstance(inputs, Tensor):
-        return model(inputs)
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs)
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What one run of the model gave: its call, states, and where a loop broke."""
 
-
-@contextmanager
-def captured_calls(layer: nn.Module) -> Iterator[list[Hooked]]:
-    """Keep (args, kwargs, output) of every call of a layer while the block runs."""
-    calls: list[Hooked] = []
-
-    def keep(
-        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> None:
-        calls.append((args, kwargs, output))
-
-    handle = layer.register_forward_hook(keep, with_kwargs=True)
-    try:
-        yield calls
-    finally:
-        handle.remove()
-
-
-def read_calls(adapter: RecurrentAdapter, calls: Sequence[Hooked]) -> Call:
-    """Read captured calls as one sequence: one call, or a loop of one-step calls."""
-    if not calls:
-        raise ValueError(
-            "Expected the model to call its recurrent layer; it never did."
-        )
-    if not adapter.calls.one_step:
-        if len(calls) > 1:
-            raise ValueError(
-                f"Expected one call of the recurrent layer in one forward pass, got "
-                f"{len(calls)}; analyse each use with its own layer."
-            )
-        args, kwargs, _ = calls[0]
-        return _sized(adapter, adapter.calls.read(adapter, args, kwargs))
-    read = [adapter.calls.read(adapter, args, kwargs) for args, kwargs, _ in calls]
-    steps = torch.cat([call.inputs for call in read], dim=1)
-    lengths = torch.full_like(read[0].lengths, len(read))
-    return _sized(adapter, Call(steps, read[0].initial_states, lengths))
-
-
-def check_deterministic(model: nn.Module) -> None:
-    """Refuse active dropout, under which no two runs of a model agree."""
-    for path, module in model.named_modules():
-        active = module.training and isinstance(module, nn.modules.dropout._DropoutNd)
-        if active and module.p > 0:
-            raise ValueError(
-                f"Expected `model` without active dropout, but {path or 'it'} has "
-                f"p={module.p} in training mode; call `model.eval()` first."
-            )
-
-
-def _sized(adapter: RecurrentAdapter, call: Call) -> Call:
-    if call.inputs.shape[-1] != adapter.input_dim:
-        raise ValueError(
-            f"Expected the layer's inputs to have {adapter.input_dim} columns, got "
-            f"{call.inputs.shape[-1]}; is `dynamics` the adapter of this layer?"
-        )
-    if call.inputs.shape[1] == 0:
-        raise ValueError("Expected sequences of at least one step, got length 0.")
-    return call
+    call: Call
+    states: StateSequences
+    breaks: StepMask
 
 
 def _run(
     model: nn.Module, layer: nn.Module, adapter: RecurrentAdapter, batch: ModelInputs
-) -> Call:
+) -> _Part:
     with torch.no_grad(), captured_calls(layer) as calls:
         call_model(model, batch)
-    return read_calls(adapter, calls)
+        call = read_calls(adapter, calls)
+        _checks.check_rows("inputs", call.inputs)
+        _checks.check_finite("inputs", call.inputs)
+        states = adapter.rollout(call.initial_states, call.inputs)
+        breaks = find_breaks(adapter, calls)
+        if not breaks.any():
+            check_reproduced(adapter, call, states, calls)
+    return _Part(call, states, breaks)
+
+
+def _check_unbroken(breaks: StepMask, lengths: Counts) -> None:
+    """Refuse states that a model did not hand from one call of its cell to the next."""
+    steps = torch.arange(breaks.shape[1], device=lengths.device)
+    broken = torch.nonzero(breaks & (steps < lengths[:, None] - 1))
+    if len(broken):
+        row, step = broken[0].tolist()
+        raise ValueError(
+            f"Expected each call of the cell to get the state of the call before, but "
+            f"in sequence {row} call {step + 1} gets another: the model masks or "
+            f"resets its state, or reads several sequences. Give `lengths` where it "
+            f"keeps the state of padded steps; else record each sequence on its own."
+        )
 
 
 def _batches(inputs: ModelInputs, size: int | None) -> Iterator[ModelInputs]:
@@ -210,42 +182,42 @@ def _batches(inputs: ModelInputs, size: int | None) -> Iterator[ModelInputs]:
         yield inputs
         return
     _checks.check_positive("batch_size", size)
-    named = isinstance(inputs, Mapping)
-    values = list(inputs.values()) if isinstance(inputs, Mapping) else inputs
-    tensors = [values] if isinstance(values, Tensor) else list(values)
-    rows = max((len(v) for v in tensors if isinstance(v, Tensor) and v.ndim), default=0)
+    rows = count_rows(inputs)
     for start in range(0, rows, size):
-        cut = [
-            v[start : start + size] if isinstance(v, Tensor) and v.ndim else v
-            for v in tensors
-        ]
-        if isinstance(inputs, Mapping) and named:
-            yield dict(zip(inputs, cut, strict=True))
-        else:
-            yield cut[0] if isinstance(inputs, Tensor) else tuple(cut)
+        yield take_rows(inputs, slice(start, start + size), rows)
 
 
-def _join(calls: Sequence[Call]) -> Call:
-    """Join batches, padding shorter ones with zero inputs at the end."""
-    if not calls:
+def _join(parts: Sequence[_Part]) -> _Part:
+    """Join batches, padding shorter ones with zeros at the end."""
+    if not parts:
         raise ValueError("Expected `inputs` to have at least one row, got none.")
-    steps = max(call.inputs.shape[1] for call in calls)
-    padded = [
-        nn.functional.pad(call.inputs, (0, 0, 0, steps - call.inputs.shape[1]))
-        for call in calls
-    ]
-    return Call(
-        torch.cat(padded),
+    calls = [part.call for part in parts]
+    call = Call(
+        _padded([call.inputs for call in calls]),
         torch.cat([call.initial_states for call in calls]),
         torch.cat([call.lengths for call in calls]),
     )
+    breaks = _padded([part.breaks[..., None] for part in parts])[..., 0]
+    return _Part(call, _padded([part.states for part in parts]), breaks)
 
 
-def _given_lengths(lengths: Tensor | None, mask: Tensor | None, call: Call) -> Counts:
+def _padded(parts: Sequence[Tensor]) -> Tensor:
+    steps = max(part.shape[1] for part in parts)
+    return torch.cat(
+        [nn.functional.pad(part, (0, 0, 0, steps - part.shape[1])) for part in parts]
+    )
+
+
+def _given_lengths(
+    lengths: Tensor | Sequence[int] | None,
+    mask: Tensor | Sequence[Sequence[float]] | None,
+    call: Call,
+) -> Counts:
     rows, steps = call.inputs.shape[:2]
     if lengths is not None and mask is not None:
         raise ValueError("Expected `lengths` or `mask`, got both.")
     if mask is not None:
+        mask = torch.as_tensor(mask)
         if mask.shape != (rows, steps):
             raise ValueError(
                 f"Expected `mask` to have shape ({rows}, {steps}), got "
@@ -257,5 +229,7 @@ def _given_lengths(lengths: Tensor | None, mask: Tensor | None, call: Call) -> C
                 "Expected `mask` to have its padding last; move padding to the end."
             )
         lengths = counted.sum(1)
-    given = call.lengths if lengths is None else lengths.to(call.lengths.device)
+    given = call.lengths
+    if lengths is not None:
+        given = torch.as_tensor(lengths).to(given.device)
     return _checks.check_lengths("lengths", given, rows, steps)

@@ -26,6 +26,7 @@ RANKS = (
     ("merging",),
     ("dynamics",),
     ("adapters", "solvers"),
+    ("calling",),
     ("recording", "fixed_points"),
     ("linearization", "continuation", "matching"),
     ("completeness", "certificates"),

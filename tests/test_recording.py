@@ -159,7 +159,8 @@ def test_splitting_a_batch_changes_nothing(size: int) -> None:
     whole = cd.record(host, "rnn", inputs)
     host.calls = 0
     parts = cd.record(host, "rnn", inputs, batch_size=size)
-    assert host.calls == -(-7 // size)
+    cuts_to_learn_the_order = 2 if size < 7 else 0
+    assert host.calls == -(-7 // size) + cuts_to_learn_the_order
     assert torch.allclose(parts.states, whole.states, atol=1e-12)
     assert torch.equal(parts.inputs, whole.inputs)
 
@@ -301,7 +302,7 @@ def test_sampled_states_are_visited_ones_without_repetition_while_they_last() ->
     more = runs.sample_states(20, generator=torch.Generator().manual_seed(0))
     assert torch.cdist(more, visited).amin(1).max() == 0
     assert len(torch.unique(more, dim=0)) == 9
-    with pytest.raises(ValueError, match="`count` to be positive"):
+    with pytest.raises(ValueError, match="`n` to be positive"):
         runs.sample_states(0)
 
 
@@ -315,3 +316,128 @@ def test_the_same_generator_draws_the_same_states_and_spares_the_global_one() ->
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_a_model_writes_into_its_tensors_later_changes_no_recording() -> None:
+    class Scribbling(Loop):
+        def forward(self, inputs: Tensor) -> Tensor:
+            buffer, state = torch.empty(2, 3).double(), None
+            for step in range(inputs.shape[1]):
+                buffer.copy_(inputs[:, step])
+                state = self.cell(buffer, state)
+            return state
+
+    inputs, cell = random(2, 5, 3), nn.GRUCell(3, 4).double()
+    runs = cd.record(Scribbling(cell), "cell", inputs)
+    assert torch.equal(runs.inputs, inputs)
+    assert torch.equal(
+        runs.final_states, cd.record(Loop(cell), "cell", inputs).final_states
+    )
+
+
+@pytest.mark.parametrize("kind", [nn.GRUCell, nn.LSTMCell])
+def test_arguments_of_a_cell_may_be_named_in_any_order(kind: type[nn.Module]) -> None:
+    class Named(Loop):
+        def forward(self, inputs: Tensor) -> Tensor:
+            state = None
+            for step in range(inputs.shape[1]):
+                state = self.cell(hx=state, input=inputs[:, step])
+            return state
+
+    inputs, cell = random(2, 5, 3), kind(3, 4).double()
+    named, plain = (cd.record(m(cell), "cell", inputs) for m in (Named, Loop))
+    assert torch.equal(named.states, plain.states)
+    assert torch.equal(named.inputs, inputs)
+
+
+class Masked(Loop):
+    """A loop that keeps the state of a sequence where its padding begins."""
+
+    def forward(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        state = inputs.new_zeros(len(inputs), 4)
+        for step in range(inputs.shape[1]):
+            new = self.cell(inputs[:, step], state)
+            state = torch.where((step < lengths)[:, None], new, state)
+        return state
+
+
+def test_a_loop_that_keeps_states_of_padding_needs_its_lengths() -> None:
+    model, inputs = Masked(nn.GRUCell(3, 4).double()), random(3, 6, 3)
+    lengths = torch.tensor([6, 2, 4])
+    with pytest.raises(ValueError, match=r"sequence 1 call 3 gets another.*`lengths`"):
+        cd.record(model, "cell", (inputs, lengths))
+    runs = cd.record(model, "cell", (inputs, lengths), lengths=lengths)
+    assert torch.allclose(runs.final_states, model(inputs, lengths), atol=1e-12)
+    parts = cd.record(model, "cell", (inputs, lengths), lengths=lengths, batch_size=2)
+    assert torch.allclose(parts.final_states, runs.final_states, atol=1e-12)
+
+
+def test_a_cell_of_two_passes_is_refused() -> None:
+    class Twice(Loop):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return super().forward(inputs) + super().forward(inputs.flip(1))
+
+    model = Twice(nn.GRUCell(3, 4).double())
+    with pytest.raises(ValueError, match="sequence 0 call 5 gets another"):
+        cd.record(model, "cell", random(2, 5, 3))
+
+
+class Doubled(nn.GRU):
+    """A subclass that computes something else."""
+
+    def forward(self, *args: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, last = super().forward(*args)
+        return 2 * outputs, last
+
+
+class DoubledCell(nn.GRUCell):
+    """A subclass that computes something else, at its last and only step too."""
+
+    def forward(self, *args: Tensor) -> Tensor:
+        return 2 * super().forward(*args)
+
+
+@pytest.mark.parametrize(
+    ("model", "layer"), [(Doubled(3, 4), None), (Loop(DoubledCell(3, 4)), "cell")]
+)
+def test_states_that_are_not_those_of_the_output_are_noticed(
+    model: nn.Module, layer: str | None
+) -> None:
+    with pytest.warns(cd.RecordingWarning, match="differ from the layer's own output"):
+        cd.record(model, layer, torch.randn(2, 1, 3))
+
+
+def test_dropout_between_layers_is_refused_whatever_the_adapter() -> None:
+    layer = nn.GRU(3, 4, num_layers=2, dropout=0.5)
+    dynamics = cd.adapt(layer.eval())
+    with pytest.raises(ValueError, match=r"p=0.5 in training mode"):
+        cd.record(layer.train(), None, torch.randn(5, 2, 3), dynamics=dynamics)
+
+
+def test_running_statistics_are_not_updated_behind_the_back() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(5), nn.GRU(3, 4, batch_first=True))
+    with pytest.raises(ValueError, match="0 updates its running statistics"):
+        cd.record(model, "1", torch.randn(2, 5, 3))
+    assert int(model[0].num_batches_tracked) == 0
+    assert len(cd.record(model.eval(), "1", torch.randn(2, 5, 3)).states) == 2
+
+
+@pytest.mark.parametrize("steps", [3, 4, 6])
+def test_a_time_first_model_is_not_cut_into_batches(steps: int) -> None:
+    model = nn.GRU(3, 4)
+    with pytest.raises(ValueError, match="leave `batch_size` out"):
+        cd.record(model, None, torch.randn(steps, 2, 3), batch_size=2)
+
+
+def test_an_initial_state_given_as_a_list_is_read() -> None:
+    layer, inputs = nn.LSTM(3, 4, batch_first=True).double(), random(2, 5, 3)
+    start = [random(1, 2, 4), random(1, 2, 4)]
+    runs = cd.record(layer, None, (inputs, start))
+    assert torch.equal(runs.initial_states, torch.cat(start, dim=-1)[0])
+
+
+def test_lengths_and_masks_may_be_lists() -> None:
+    layer, inputs = nn.GRU(3, 4, batch_first=True), torch.randn(2, 5, 3)
+    assert cd.record(layer, None, inputs, lengths=[5, 2]).lengths.tolist() == [5, 2]
+    mask = [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
+    assert cd.record(layer, None, inputs, mask=mask).lengths.tolist() == [5, 2]

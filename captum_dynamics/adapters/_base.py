@@ -42,6 +42,9 @@ class CallConvention(ABC):
     one_step: bool = False
     """Whether a call is one step, so that a sequence is a loop of calls."""
 
+    writes: bool = True
+    """Whether `write` gives a whole output, which one layer of a stack cannot."""
+
     @abstractmethod
     def read(
         self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]

@@ -77,8 +77,8 @@ class SequenceCalls(CallConvention):
             return sequences[0]
         return sequences if self._batch_first else sequences.transpose(0, 1)
 
-    def _flatten(self, hx: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-        given = hx if isinstance(hx, tuple) else (hx,)
+    def _flatten(self, hx: Tensor | Sequence[Tensor]) -> Tensor:
+        given = hx if isinstance(hx, (tuple, list)) else (hx,)
         parts = [part if part.ndim == 3 else part[:, None] for part in given]
         columns = [part[level] for level in range(self._layers) for part in parts]
         return torch.cat(columns, dim=-1)
@@ -96,16 +96,26 @@ class SequenceCalls(CallConvention):
 
 
 class CellCalls(CallConvention):
-    """`forward(input, state=None) -> state`, one step; a state may be a tuple."""
+    """`forward(input, hx=None) -> state`, one step; a state may be a tuple.
+
+    Args:
+        input_name: the argument that is the input, where it is passed by name.
+        state_name: the argument that is the state, where it is passed by name.
+    """
 
     one_step = True
+
+    def __init__(self, input_name: str = "input", state_name: str = "hx") -> None:
+        """Keep the names; by default those of torch's own cells."""
+        self._input_name = input_name
+        self._state_name = state_name
 
     def read(
         self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Call:
         """Read one step as a sequence of one."""
-        named = list(kwargs.values())
-        given, state = (*args, *named, None)[:2]
+        given = args[0] if args else self._named(kwargs)
+        state = args[1] if len(args) > 1 else kwargs.get(self._state_name)
         inputs = (given if given.ndim == 2 else given[None]).detach()
         inputs = inputs.to(dynamics.dtype)
         if state is None:
@@ -119,13 +129,12 @@ class CellCalls(CallConvention):
         self, inputs: InputSequences, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put the one step of inputs (n, 1, k) in the place of the call's own."""
-        given = args[0] if args else next(iter(kwargs.values()))
+        given = args[0] if args else self._named(kwargs)
         step = inputs[:, 0] if given.ndim == 2 else inputs[0, 0]
         step = step.to(given.dtype)
         if args:
             return (step, *args[1:]), kwargs
-        name = next(iter(kwargs))
-        return args, {**kwargs, name: step}
+        return args, {**kwargs, self._input_name: step}
 
     def write(
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
@@ -138,6 +147,16 @@ class CellCalls(CallConvention):
             for column, like in zip(columns, parts, strict=True)
         )
         return shaped if isinstance(output, tuple) else shaped[0]
+
+    def _named(self, kwargs: dict[str, Any]) -> Tensor:
+        if self._input_name not in kwargs:
+            raise ValueError(
+                f"Expected the cell's input as its first argument or as "
+                f"{self._input_name!r}, got {sorted(kwargs)}; tell the adapter the "
+                f"names with `CellCalls(input_name=..., state_name=...)`."
+            )
+        given: Tensor = kwargs[self._input_name]
+        return given
 
 
 def _flat(state: Tensor | Sequence[Tensor], dynamics: DynamicsMap) -> States:

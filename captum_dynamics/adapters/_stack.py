@@ -58,6 +58,8 @@ def adapt_stack(
 class LevelCalls(CallConvention):
     """A call of a stack as one of its layers sees it: it reads the layer below."""
 
+    writes = False
+
     def __init__(self, calls: SequenceCalls, stack: Stack, level: int) -> None:
         """Keep how the stack is called, its joint map, and which layer it is about."""
         self._calls = calls

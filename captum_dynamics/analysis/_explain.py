@@ -15,8 +15,9 @@ from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import Call, RecurrentAdapter
 from captum_dynamics.attr import DynamicsAttribution, LayerInputForward
 from captum_dynamics.attr._host import Arguments, Host
+from captum_dynamics.calling import ModelInputs, call_model
 from captum_dynamics.findings import Documents, Explanation
-from captum_dynamics.recording import ModelInputs, Trajectories, call_model
+from captum_dynamics.recording import Trajectories
 
 
 @dataclass(frozen=True, eq=False)

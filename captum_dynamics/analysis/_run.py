@@ -19,10 +19,11 @@ from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
 from captum_dynamics.analysis._analysis import Analysis
 from captum_dynamics.analysis._explain import Explained, explain, readout_direction
 from captum_dynamics.analysis._measure import measure_visits, measure_words, task_step
+from captum_dynamics.calling import ModelInputs
 from captum_dynamics.findings import Setting, Visits, Words
 from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
 from captum_dynamics.linearization import Linearization, linearize
-from captum_dynamics.recording import ModelInputs, Trajectories, mean_input, record
+from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.topology import SlowManifold, connect, trace_slow_manifold
 
 STAGES = 6

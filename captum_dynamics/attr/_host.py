@@ -16,7 +16,7 @@ from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
 from captum_dynamics.adapters import Call, RecurrentAdapter
 from captum_dynamics.attr._compat import Target, run_forward
-from captum_dynamics.recording import captured_calls, check_deterministic, read_calls
+from captum_dynamics.calling import captured_calls, check_deterministic, read_calls
 
 Steps = Bool[Tensor, "n t"]
 
@@ -185,7 +185,8 @@ def replaced_inputs(
                 f"Expected layer inputs for every step, got {inputs.shape[1]} steps "
                 f"while the model takes more."
             )
-        return convention.replace_inputs(part, args, kwargs)
+        # A copy: what the model writes in place is not ours.
+        return convention.replace_inputs(part.clone(), args, kwargs)
 
     handle = layer.register_forward_pre_hook(swap, with_kwargs=True)
     try:
@@ -206,7 +207,7 @@ def _replaced_outputs(
     ) -> Any:
         step = next(steps)
         part = states[:, step : step + 1] if convention.one_step else states
-        return convention.write(dynamics, part, call, output)
+        return convention.write(dynamics, part.clone(), call, output)
 
     handle = layer.register_forward_hook(swap, with_kwargs=True)
     try:
