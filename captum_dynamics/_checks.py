@@ -96,3 +96,10 @@ def check_positive(name: str, value: float) -> float:
     if not value > 0:
         raise ValueError(f"Expected `{name}` to be positive, got {value}.")
     return value
+
+
+def check_not_negative(name: str, value: float) -> float:
+    """Return `value` if it is zero or above."""
+    if not value >= 0:
+        raise ValueError(f"Expected `{name}` to be zero or more, got {value}.")
+    return value

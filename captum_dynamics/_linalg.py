@@ -25,12 +25,19 @@ def solve(matrices: Matrices, right_sides: Vectors) -> Vectors:
     """
     columns = right_sides[..., None]
     if matrices.shape[-1] <= LARGEST_SAFE_BATCHED_LU:
-        solutions, _ = torch.linalg.solve_ex(matrices, columns)
+        solutions = _lu_solve(matrices, columns)
     else:
-        pairs = zip(matrices, columns, strict=True)
-        solved = [torch.linalg.solve_ex(a, b).result for a, b in pairs]
-        solutions = torch.stack(solved) if solved else torch.zeros_like(columns)
+        solutions = torch.empty_like(columns)
+        for row in range(len(matrices)):
+            solutions[row] = _lu_solve(matrices[row], columns[row])
     return _trusted(matrices, solutions[..., 0], right_sides)
+
+
+def _lu_solve(matrices: Tensor, columns: Tensor) -> Tensor:
+    # LAPACK reads columns: of A^T, a row-major A is copied as it lies.
+    factors, pivots, _ = torch.linalg.lu_factor_ex(matrices.mT)
+    solutions: Tensor = torch.linalg.lu_solve(factors, pivots, columns, adjoint=True)
+    return solutions
 
 
 def damped_least_squares(
@@ -113,7 +120,7 @@ def condition(matrices: Complex[Tensor, "n d d"]) -> Float[Tensor, " n"]:
 
 def _trusted(matrices: Matrices, solutions: Vectors, right_sides: Vectors) -> Vectors:
     residuals = ((matrices @ solutions[..., None])[..., 0] - right_sides).norm(dim=-1)
-    sizes = matrices.square().sum((-2, -1)).sqrt() * solutions.norm(dim=-1)
+    sizes = torch.linalg.matrix_norm(matrices) * solutions.norm(dim=-1)
     bound = _sqrt_eps(right_sides) * (sizes + right_sides.norm(dim=-1))
     trusted = torch.isfinite(residuals) & (residuals <= bound)
     return torch.where(trusted[:, None], solutions, torch.nan)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_dynamics import _checks
+from captum_dynamics import _checks, _linalg
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import (
     GivenInputs,
@@ -81,12 +81,39 @@ class Traits:
         piecewise_linear: linear in the state within regions (ReLU).
         vmap_safe: `torch.func.vmap` may be applied to the map's derivatives.
         float64: the map can be evaluated in double precision.
+        float32: the map can be evaluated in single precision too, where its states
+            are; a search may then begin there, at half the cost.
     """
 
     affine_in_state: bool = False
     piecewise_linear: bool = False
     vmap_safe: bool = True
     float64: bool = True
+    float32: bool = False
+
+
+class TangentMap(ABC):
+    """dF = J dh + B dx at n states: what solvers need of a map's derivative."""
+
+    @abstractmethod
+    def jacobians(self) -> Jacobians:
+        """J, (n, d, d)."""
+
+    @abstractmethod
+    def push(
+        self, state_tangents: States, input_tangents: Inputs | None = None
+    ) -> States:
+        """J v for one v in each row, or J v + B u for a pair."""
+
+    @abstractmethod
+    def pull(self, cotangents: States) -> tuple[States, Inputs]:
+        """Return v J and v B for one v in each row."""
+
+    def newton_direction(self, residuals: States) -> States:
+        """Solve (J - I) p = -g; a row without a trustworthy solution is NaN."""
+        slopes = self.jacobians()
+        slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
+        return _linalg.solve(slopes, -residuals)
 
 
 class DynamicsMap(ABC):
@@ -116,7 +143,7 @@ class DynamicsMap(ABC):
     def __call__(self, states: States, inputs: GivenInputs) -> States:
         """Advance checked states by one step; one row of inputs serves all."""
         states, inputs = self.check(states, inputs)
-        return self.step(states, inputs)
+        return self.step(states, inputs.to(states.dtype))
 
     @property
     def state_dim(self) -> int:
@@ -136,13 +163,13 @@ class DynamicsMap(ABC):
     def check(
         self, states: Tensor, inputs: Tensor, name: str = "states"
     ) -> tuple[States, Inputs]:
-        """Validate states and inputs and give every row its input."""
+        """Validate states and inputs, each in its dtype; every row gets its input."""
         _checks.check_matrix(name, states, self.state_dim, self.device)
         rows = states.shape[0]
         inputs = _checks.check_inputs(
             "inputs", inputs, rows, self.input_dim, self.device
         )
-        return states, inputs.to(states.dtype)
+        return states, inputs
 
     # Distances from being fixed
 
@@ -168,15 +195,23 @@ class DynamicsMap(ABC):
 
     # Derivatives
 
-    def jvp(self, states: States, inputs: Inputs, state_tangents: States) -> States:
-        """Return J v for one tangent v in each row."""
+    def jvp(
+        self,
+        states: States,
+        inputs: Inputs,
+        state_tangents: States,
+        input_tangents: Inputs | None = None,
+    ) -> States:
+        """Return J v for one tangent v in each row, or J v + B u for a pair."""
+        if input_tangents is None:
+            input_tangents = torch.zeros_like(inputs)
+        # Forward mode refuses rows that share their memory, as expanded inputs do.
+        at, tangents = (states, inputs.contiguous()), (state_tangents, input_tangents)
         with torch.no_grad(), warnings.catch_warnings():
             # torch's own forward mode calls its deprecated torch.jit once.
             warnings.simplefilter("ignore", DeprecationWarning)
-            tangents: Tensor = torch.func.jvp(
-                lambda h: self.step(h, inputs), (states,), (state_tangents,)
-            )[1]
-        return tangents
+            pushed: Tensor = torch.func.jvp(self.step, at, tangents)[1]
+        return pushed
 
     def vjp(
         self, states: States, inputs: Inputs, cotangents: States
@@ -194,6 +229,10 @@ class DynamicsMap(ABC):
     def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
         """B = dF/dx at every row, shape (n, d, k)."""
         return self._derivatives(states, inputs)[1]
+
+    def tangent(self, states: States, inputs: Inputs) -> TangentMap:
+        """The derivative at every row, as something that can be applied and solved."""
+        return _GenericTangent(self, states, inputs)
 
     def _derivatives(
         self, states: States, inputs: Inputs
@@ -244,6 +283,25 @@ class DynamicsMap(ABC):
         return _Iterate(self, times)
 
 
+class _GenericTangent(TangentMap):
+    """The products and Jacobians that the map itself supplies."""
+
+    def __init__(self, dynamics: DynamicsMap, states: States, inputs: Inputs) -> None:
+        self._dynamics = dynamics
+        self._at = states, inputs
+
+    def jacobians(self) -> Jacobians:
+        return self._dynamics.jacobians(*self._at)
+
+    def push(
+        self, state_tangents: States, input_tangents: Inputs | None = None
+    ) -> States:
+        return self._dynamics.jvp(*self._at, state_tangents, input_tangents)
+
+    def pull(self, cotangents: States) -> tuple[States, Inputs]:
+        return self._dynamics.vjp(*self._at, cotangents)
+
+
 class _Iterate(DynamicsMap):
     """F composed with itself; its fixed points are the cycles of F."""
 
@@ -268,6 +326,22 @@ class _Iterate(DynamicsMap):
         for _ in range(self._times):
             states = self._base.step(states, inputs)
         return states
+
+    def ungated_residual(self, states: States, inputs: Inputs) -> States:
+        """Sum of the base's residuals along the way, over its widest open gate.
+
+        A gate's opening is the residual it lets through over the ungated one.
+        """
+        total = torch.zeros_like(states)
+        widest = torch.zeros_like(states)
+        for _ in range(self._times):
+            new = self._base.step(states, inputs)
+            ungated = self._base.ungated_residual(states, inputs)
+            total += new - states
+            openings = ((new - states) / ungated).abs().nan_to_num(posinf=0.0)
+            widest = torch.maximum(widest, openings)
+            states = new
+        return torch.where(total == 0, 0.0, total / widest)
 
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
         return self._base.invariant_box(inputs)

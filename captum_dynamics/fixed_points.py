@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from captum_dynamics import _checks, _linalg
-from captum_dynamics._execution import row_chunks
+from captum_dynamics._execution import BUDGET, row_chunks, run_units, work_units
 from captum_dynamics._typing import (
     Counts,
     GivenInputs,
@@ -22,10 +25,10 @@ from captum_dynamics._typing import (
 )
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.exceptions import ConvergenceWarning
-from captum_dynamics.merging import connected_groups
+from captum_dynamics.merging import connected_groups, nearest_leaders
 from captum_dynamics.solvers import (
     Iteration,
-    LevenbergMarquardt,
+    MixedPrecision,
     Solution,
     Solver,
     Status,
@@ -65,7 +68,8 @@ class FixedPoints:
         merge_radii: (n,) distance within which two points are one. For a fixed point
             it is twice the error bound |(J - I)^-1| max(|g|, 64 eps (1 + |h|)).
         degenerate: (n,) whether J - I is singular to 1e-4, so that the point may be
-            one of a continuum; such points merge within 1e-2.
+            one of a continuum; such points merge with every neighbour within 1e-2, and
+            a continuum that is sampled so densely becomes one point.
     """
 
     states: States
@@ -147,6 +151,8 @@ def find_fixed_points(
     extra_starts: int = 0,
     q_slow: float = Q_SLOW,
     generator: torch.Generator | None = None,
+    executor: Executor | None = None,
+    budget: int = BUDGET,
     show_progress: bool = False,
 ) -> FixedPoints:
     """Find fixed points of F(., x) from many starts.
@@ -158,11 +164,15 @@ def find_fixed_points(
         dynamics: the map.
         initial_states: starts (n, d), usually `runs.sample_states(512)`.
         inputs: constant input of each search, (n, k), or (1, k) for all.
-        solver: how to search; by default `LevenbergMarquardt()`.
+        solver: how to search; by default `MixedPrecision()`.
         extra_starts: further starts drawn from the given ones: three quarters are
             mixtures of two to four of them, one quarter is uniform in their box.
         q_slow: speed 1/2 |g|^2 below which a point that is not fixed counts as slow.
         generator: source of randomness for `extra_starts`.
+        executor: workers that share the starts: any `concurrent.futures.Executor`, of
+            threads, processes or a dask cluster. How starts are cut depends on their
+            number and `budget` alone, so that results are the same without one.
+        budget: bytes that the search may hold at once, on each worker.
         show_progress: show a progress bar over starts.
 
     Returns:
@@ -186,16 +196,25 @@ def find_fixed_points(
         '1 points: 1 fixed, 0 slow, 0 unconverged, 0 spurious'
     """
     _checks.check_positive("q_slow", q_slow)
-    starts, inputs = dynamics.check(initial_states, inputs, "initial_states")
-    _checks.check_rows("initial_states", starts)
-    starts, inputs = starts.detach().to(dynamics.dtype), inputs.to(dynamics.dtype)
+    _checks.check_positive("budget", budget)
+    _checks.check_not_negative("extra_starts", extra_starts)
+    starts, inputs = _checked(dynamics, initial_states, inputs)
     if extra_starts:
         mixed = mix_states(starts, extra_starts, generator=generator)
         donors = torch.arange(extra_starts, device=starts.device) % len(starts)
         starts, inputs = torch.cat([starts, mixed]), torch.cat([inputs, inputs[donors]])
-    solver = LevenbergMarquardt() if solver is None else solver
-    solution = solver.solve(dynamics, starts, inputs, show_progress=show_progress)
-    points = _label(dynamics, solution, inputs, q_slow)
+    solver = MixedPrecision() if solver is None else solver
+    units = work_units(len(starts), solver.bytes_per_row(dynamics), budget)
+    alone = len(units) == 1 and executor is None
+    search = partial(_search, dynamics, solver, q_slow, show_progress and alone)
+    parts = run_units(
+        search,
+        [(starts[rows], inputs[rows]) for rows in units],
+        executor,
+        show=show_progress and not alone,
+        desc="Fixed points",
+    )
+    points = _join(parts)
     if not points.converged.any():
         _warn_all_failed(points)
     return points
@@ -233,9 +252,7 @@ def find_slow_points(
         True
     """
     _checks.check_positive("steps", steps)
-    starts, inputs = dynamics.check(initial_states, inputs, "initial_states")
-    _checks.check_rows("initial_states", starts)
-    starts, inputs = starts.detach().to(dynamics.dtype), inputs.to(dynamics.dtype)
+    starts, inputs = _checked(dynamics, initial_states, inputs)
     relaxation = Iteration(max_steps=steps, patience=steps + 1)
     return _label(dynamics, relaxation.solve(dynamics, starts, inputs), inputs, q_slow)
 
@@ -259,28 +276,57 @@ def mix_states(
     return torch.cat([mixed, boxed])
 
 
+def _checked(
+    dynamics: DynamicsMap, initial_states: States, inputs: GivenInputs
+) -> tuple[States, Inputs]:
+    starts, inputs = dynamics.check(initial_states, inputs, "initial_states")
+    _checks.check_rows("initial_states", starts)
+    return starts.detach().to(dynamics.dtype), inputs.detach().to(dynamics.dtype)
+
+
+@torch.no_grad()  # grad mode belongs to a thread, and this may run in another one
+def _search(
+    dynamics: DynamicsMap,
+    solver: Solver,
+    q_slow: float,
+    show_progress: bool,
+    starts: States,
+    inputs: Inputs,
+) -> FixedPoints:
+    solution = solver.solve(dynamics, starts, inputs, show_progress=show_progress)
+    return _label(dynamics, solution, inputs, q_slow)
+
+
+def _join(parts: Sequence[FixedPoints]) -> FixedPoints:
+    columns = zip(*(part._values() for part in parts), strict=True)
+    return FixedPoints(*(torch.cat(column) for column in columns))
+
+
 def _label(
     dynamics: DynamicsMap, solution: Solution, inputs: Inputs, q_slow: float
 ) -> FixedPoints:
-    states, norms = solution.states, solution.residual_norms
-    converged = solution.status == Status.CONVERGED
-    kind = torch.full_like(solution.status, int(Kind.UNCONVERGED))
+    """Say what every row is; rows with the same state are looked at once."""
+    leaders = nearest_leaders(solution.states, inputs, 0.0)
+    kept, row = torch.unique(leaders, return_inverse=True)
+    states, norms = solution.states[kept], solution.residual_norms[kept]
+    read, status = inputs[kept], solution.status[kept]
+    kind = torch.full_like(status, int(Kind.UNCONVERGED))
     kind[0.5 * norms**2 < q_slow] = int(Kind.SLOW)
-    kind[converged] = int(Kind.FIXED)
-    hidden = _outside_box(dynamics, states, inputs) | _gated(dynamics, states, inputs)
+    kind[status == Status.CONVERGED] = int(Kind.FIXED)
+    hidden = _outside_box(dynamics, states, read) | _gated(dynamics, states, read)
     kind[hidden & (kind != Kind.UNCONVERGED)] = int(Kind.SPURIOUS)
-    radii, degenerate = _merge_radii(dynamics, solution, inputs, kind == Kind.FIXED)
-    ones = torch.ones_like(solution.steps)
+    fixed = kind == Kind.FIXED
+    radii, degenerate = _merge_radii(dynamics, states, norms, read, fixed)
     return FixedPoints(
-        states,
+        solution.states,
         inputs.clone(),
-        norms,
+        solution.residual_norms,
         solution.status,
-        kind,
+        kind[row],
         solution.steps,
-        ones,
-        radii,
-        degenerate,
+        torch.ones_like(solution.steps),
+        radii[row],
+        degenerate[row],
     )
 
 
@@ -307,20 +353,19 @@ def _gated(dynamics: DynamicsMap, states: States, inputs: Inputs) -> Mask:
 
 
 def _merge_radii(
-    dynamics: DynamicsMap, solution: Solution, inputs: Inputs, fixed: Mask
+    dynamics: DynamicsMap, states: States, norms: PerPoint, inputs: Inputs, fixed: Mask
 ) -> tuple[PerPoint, Mask]:
     """Error-based merge radii of fixed points; others merge only when identical."""
-    states = solution.states
     rounding = 64 * torch.finfo(states.dtype).eps * (1 + states.norm(dim=-1))
     radii = rounding.clone()
     degenerate = torch.zeros_like(fixed)
     rows = torch.nonzero(fixed)[:, 0]
     for chunk in row_chunks(len(rows), 4 * 8 * dynamics.state_dim**2):
         part = rows[chunk]
-        slopes = dynamics.jacobians(states[part], inputs[part])
+        slopes = dynamics.tangent(states[part], inputs[part]).jacobians()
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
         smallest, _ = _linalg.smallest_singular(slopes)
-        errors = torch.maximum(solution.residual_norms[part], rounding[part])
+        errors = torch.maximum(norms[part], rounding[part])
         degenerate[part] = smallest < DEGENERATE_SINGULAR_VALUE
         simple = 2 * errors / smallest
         radii[part] = torch.where(degenerate[part], DEGENERATE_RADIUS, simple)

@@ -1,8 +1,9 @@
-"""Which points are one: groups connected by distances below their radii."""
+"""Which points are one: by distances below a radius, in groups or by a leader."""
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from captum_dynamics._execution import row_chunks
@@ -32,6 +33,36 @@ def connected_groups(states: States, radii: PerPoint, labels: Tensor) -> Counts:
         groups[rows[extra]] = count + parts[extra] - 1
         count += int(parts.max())
     return _by_first_appearance(groups, count)
+
+
+def nearest_leaders(
+    states: States, labels: Float[Tensor, "n k"], radius: float, *, rounds: int = 4
+) -> Counts:
+    """Row (n,) of a state within `radius`, and with equal labels, that stands for each.
+
+    States are sorted along a direction and cut at gaps wider than the radius; the
+    middle of a run leads those near it. Others try again along another direction and
+    lead themselves in the end: that two leaders are one point is possible, that a
+    state follows one which is far from it is not.
+    """
+    leaders = torch.arange(len(states), device=states.device)
+    pending = leaders[torch.isfinite(states).all(-1)]
+    keyed = torch.cat([states, labels.to(states)], dim=1)
+    for turn in range(rounds):
+        if len(pending) < 2:
+            break
+        places = torch.arange(keyed.shape[1], device=states.device, dtype=states.dtype)
+        keys = (keyed[pending] * (places * (turn + 1.7) + turn).cos()).sum(-1)
+        order = pending[keys.argsort()]
+        cut = keys.sort().values.diff() > radius
+        run = torch.nn.functional.pad(cut.cumsum(0), (1, 0))
+        sizes = torch.bincount(run)
+        middle = order[sizes.cumsum(0) - sizes + sizes // 2][run]
+        away = (states[order] - states[middle]).norm(dim=-1)
+        near = (away <= radius) & (labels[order] == labels[middle]).all(-1)
+        leaders[order[near]] = middle[near]
+        pending = order[~near]
+    return leaders
 
 
 def _cells(states: States, radii: PerPoint, labels: Tensor) -> Counts:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+import captum_dynamics as cd
 from captum_dynamics import Block, FunctionAdapter, StateLayout, Traits
 from captum_dynamics.testing.systems import bistable, flip, henon, logistic
 
@@ -133,3 +134,29 @@ def test_calling_a_map_checks_its_arguments_and_spreads_the_input() -> None:
         dynamics(torch.zeros(3, 2), torch.ones(1, 1))
     with pytest.raises(ValueError, match="`inputs` to have shape"):
         dynamics(h, torch.ones(2, 1))
+
+
+def test_an_iterate_opens_its_gates_as_wide_as_any_step_did() -> None:
+    gru = nn.GRUCell(1, 1).double()
+    with torch.no_grad():
+        for parameter in gru.parameters():
+            parameter.zero_()
+        gru.bias_ih[1] = 40.0  # z = 1 - 4e-18: nothing moves, and n is 0
+    h, x = torch.full((1, 1), 0.5).double(), torch.zeros(1, 1).double()
+    twice = cd.adapt(gru).iterate(2)
+    assert float(twice.residual(h, x)) == 0
+    assert float(twice.ungated_residual(h, x)) == pytest.approx(0, abs=1e-12)
+    with torch.no_grad():
+        gru.bias_ih[1] = 30.0  # z = 1 - 1e-13
+    twice = cd.adapt(gru).iterate(2)
+    assert abs(float(twice.residual(h, x))) < 1e-12
+    # Two steps of n - h = -0.5 each, seen through the same gate.
+    assert float(twice.ungated_residual(h, x)) == pytest.approx(-1.0, rel=1e-3)
+
+
+def test_a_cycle_is_at_rest_for_its_iterate_whatever_its_gates() -> None:
+    system = flip()
+    (cycle,) = system.cycles
+    twice = system.dynamics.iterate(2)
+    inputs = system.inputs.expand(2, -1)
+    assert twice.ungated_residual(cycle, inputs).abs().max() < 1e-12

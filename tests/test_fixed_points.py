@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from concurrent import futures
+from multiprocessing import get_context
 
 import pytest
 import torch
@@ -331,3 +334,116 @@ def test_a_map_at_rest_everywhere_has_degenerate_points() -> None:
 def test_a_looser_solver_merges_within_its_own_error() -> None:
     points = found([0.9, 0.8, 0.7, 0.6], solver=LevenbergMarquardt(atol=1e-4))
     assert len(points.unique()) == 1
+
+
+def test_inputs_keep_their_digits_where_starts_are_single() -> None:
+    gru = cd.adapt(torch.nn.GRU(3, 4))
+    inputs = torch.full((1, 3), 0.1, dtype=torch.float64)
+    points = cd.find_fixed_points(gru, torch.zeros(2, 4), inputs)
+    assert torch.equal(points.inputs, inputs.expand(2, -1))
+    assert torch.equal(points.inputs.double(), points.inputs)
+
+
+def test_a_negative_number_of_extra_starts_is_refused() -> None:
+    with pytest.raises(ValueError, match="`extra_starts` to be zero or more, got -1"):
+        cd.find_fixed_points(
+            SWITCH.dynamics, SWITCH.states, SWITCH.inputs, extra_starts=-1
+        )
+
+
+def chaotic(
+    width: int = 24, gain: float = 2.5
+) -> tuple[cd.RecurrentAdapter, torch.Tensor]:
+    """A random tanh net with several fixed points, and starts."""
+    torch.manual_seed(3)
+    rnn = torch.nn.RNN(2, width)
+    with torch.no_grad():
+        rnn.weight_hh_l0.normal_(0, gain / width**0.5)
+    return cd.adapt(rnn), 2 * torch.rand(96, width, dtype=torch.float64) - 1
+
+
+def test_single_precision_first_finds_what_double_precision_finds() -> None:
+    dynamics, starts = chaotic()
+    x = torch.zeros(1, 2)
+    mixed = cd.find_fixed_points(dynamics, starts, x)
+    fine = cd.find_fixed_points(
+        dynamics, starts, x, solver=cd.solvers.LevenbergMarquardt()
+    )
+    assert mixed.residual_norms[mixed.converged].max() < 1e-11
+    ours, theirs = (p[p.kind == cd.Kind.FIXED].unique().states for p in (mixed, fine))
+    assert len(ours) > 3
+    gaps = torch.cdist(ours, theirs)
+    assert (gaps.amin(0) < 1e-9).double().mean() > 0.8
+    parts = [cd.find_fixed_points(dynamics, starts[i::7], x).states for i in range(7)]
+    for i, part in enumerate(parts):
+        same = mixed.converged[i::7]
+        assert (part - mixed.states[i::7]).abs()[same].max() < 1e-10
+
+
+def test_two_points_closer_than_single_precision_tells_are_kept_apart() -> None:
+    # h' = h - k ((h - .5)^2 - 1e-8): two fixed points, 2e-4 apart.
+    def step(h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return h - 0.5 * ((h - 0.5) ** 2 - 1e-8) + 0 * x
+
+    dynamics = cd.FunctionAdapter(step, 1, 1, traits=cd.Traits(float32=True))
+    starts = torch.linspace(0.4, 0.6, 41, dtype=torch.float64)[:, None]
+    points = cd.find_fixed_points(dynamics, starts, SWITCH.inputs)
+    states = points[points.converged].states.flatten()
+    assert (states - 0.5001).abs().min() < 1e-7
+    assert (states - 0.4999).abs().min() < 1e-7
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        lambda: futures.ThreadPoolExecutor(2),
+        lambda: futures.ProcessPoolExecutor(2, mp_context=get_context("spawn")),
+    ],
+    ids=["threads", "processes"],
+)
+def test_results_are_the_same_whoever_searches(
+    pool: Callable[[], futures.Executor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("captum_dynamics._execution.LARGEST_UNIT", 100)
+    dynamics, starts = chaotic()
+    alone = cd.find_fixed_points(dynamics, starts, torch.zeros(1, 2))
+    with pool() as executor:
+        shared = cd.find_fixed_points(
+            dynamics, starts, torch.zeros(1, 2), executor=executor
+        )
+    assert same_rows(alone, shared)
+    assert torch.equal(alone.states, shared.states)
+
+
+def test_a_pool_that_breaks_costs_time_and_no_result() -> None:
+    class Broken(futures.ThreadPoolExecutor):
+        def submit(self, *args: object, **kwargs: object) -> futures.Future[object]:
+            future: futures.Future[object] = futures.Future()
+            future.set_exception(futures.BrokenExecutor("a worker was killed"))
+            return future
+
+    dynamics, starts = chaotic()
+    x = torch.zeros(1, 2)
+    alone = cd.find_fixed_points(dynamics, starts, x)
+    with Broken() as executor:
+        shared = cd.find_fixed_points(dynamics, starts, x, executor=executor)
+    assert torch.equal(alone.states, shared.states)
+
+
+def test_the_budget_cuts_the_work_and_not_the_points() -> None:
+    dynamics, starts = chaotic()
+    x = torch.zeros(1, 2)
+    one, many = (
+        cd.find_fixed_points(dynamics, starts, x, budget=size)
+        for size in (2**29, 50 * 4 * 8 * 24**2)
+    )
+    both = one.converged & many.converged
+    assert torch.equal(one.converged, many.converged)
+    assert (one.states - many.states)[both].abs().max() < 1e-10
+
+
+def test_no_tensor_is_made_where_the_points_are_not() -> None:
+    dynamics, starts = chaotic()
+    with torch.device("meta"):
+        points = cd.find_fixed_points(dynamics, starts, torch.zeros(1, 2, device="cpu"))
+        assert len(points.unique()) > 1

@@ -110,11 +110,11 @@ def test_a_singular_matrix_spoils_only_its_own_row() -> None:
 
 
 def test_a_wrong_solution_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(a: Tensor, b: Tensor) -> tuple[Tensor, None]:
-        del a
-        return b + 1, None
+    def wrong(a: Tensor, pivots: Tensor, b: Tensor, *, adjoint: bool) -> Tensor:
+        del a, pivots, adjoint
+        return b + 1
 
-    monkeypatch.setattr(torch.linalg, "solve_ex", wrong)
+    monkeypatch.setattr(torch.linalg, "lu_solve", wrong)
     assert torch.isnan(_linalg.solve(matrices(2, 3, 3), matrices(2, 3))).all()
 
 

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from captum_dynamics._typing import (
     Counts,
     InputSequences,
-    Jacobians,
     States,
     StateSequences,
 )
@@ -92,19 +91,13 @@ class RecurrentAdapter(DynamicsMap):
         return self.layout.blocks[0].size
 
 
-def scaled_sum(*terms: tuple[States, Tensor]) -> Tensor:
-    """sum_i diag(f_i) M_i for each row of factors: (n, d), (d, m) -> (n, d, m)."""
-    (factors, matrix), *others = terms
-    total = factors[:, :, None] * matrix
-    for factors, matrix in others:
-        total.addcmul_(factors[:, :, None], matrix)
+def scaled_sum(factors: Tensor, stacked: Tensor) -> Tensor:
+    """sum_k diag(f_k) M_k for each row: (n, gates, d), (gates d, m) -> (n, d, m)."""
+    first, *others = stacked.chunk(factors.shape[1])
+    total = factors[:, 0, :, None] * first
+    for gate, matrix in enumerate(others, start=1):
+        total.addcmul_(factors[:, gate, :, None], matrix)
     return total
-
-
-def add_diagonal(matrices: Jacobians, values: States) -> Jacobians:
-    """Add one diagonal to each matrix, in place."""
-    matrices.diagonal(dim1=-2, dim2=-1).add_(values)
-    return matrices
 
 
 def refuse(layer: nn.Module, reason: str) -> UnsupportedLayerError:

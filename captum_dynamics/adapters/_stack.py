@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_dynamics._typing import (
-    InputJacobians,
     Inputs,
     InputSequences,
-    Jacobians,
     States,
     StateSequences,
 )
@@ -22,6 +20,8 @@ from captum_dynamics.adapters._base import (
     RecurrentAdapter,
 )
 from captum_dynamics.adapters._calls import SequenceCalls
+from captum_dynamics.adapters._closed_form import ClosedFormLayer
+from captum_dynamics.adapters._stack_tangent import StackTangent
 from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import check_sequence_layer
 from captum_dynamics.dynamics import Block, DynamicsMap, StateLayout, Traits
@@ -100,14 +100,14 @@ def _not_callable(level: int) -> ValueError:
     )
 
 
-class Stack(RecurrentAdapter):
+class Stack(ClosedFormLayer):
     """The joint map of stacked layers; its Jacobian is block lower triangular."""
 
     def __init__(self, layers: tuple[TorchLayer, ...]) -> None:
         """Take the layers from the first, which reads the input, to the last."""
         self.layers = layers
         linear = all(layer.traits.piecewise_linear for layer in layers)
-        self.traits = Traits(piecewise_linear=linear)
+        self.traits = Traits(piecewise_linear=linear, float32=True)
 
     @property
     def layout(self) -> StateLayout:
@@ -137,25 +137,13 @@ class Stack(RecurrentAdapter):
         ]
         return torch.cat(parts, dim=-1)
 
-    def jacobians(self, states: States, inputs: Inputs) -> Jacobians:
-        rows: list[Tensor] = []
-        below = states.new_zeros(len(states), self.input_dim, self.state_dim)
-        start = 0
-        for layer, old, read, _ in self._levels(states, inputs):
-            stop = start + layer.state_dim
-            row = layer.input_jacobians(old, read) @ below
-            row[:, :, start:stop] += layer.jacobians(old, read)
-            rows.append(row)
-            below, start = row[:, : layer.output_dim], stop
-        return torch.cat(rows, dim=1)
-
-    def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
-        rows: list[Tensor] = []
-        below = torch.eye(self.input_dim, dtype=states.dtype, device=states.device)
-        for layer, old, read, _ in self._levels(states, inputs):
-            rows.append(layer.input_jacobians(old, read) @ below)
-            below = rows[-1][:, : layer.output_dim]
-        return torch.cat(rows, dim=1)
+    def tangent(self, states: States, inputs: Inputs) -> StackTangent:
+        levels = self._levels(states, inputs)
+        return StackTangent(
+            tuple(layer.tangent(old, read) for layer, old, read, _ in levels),
+            tuple(layer.state_dim for layer in self.layers),
+            tuple(layer.output_dim for layer in self.layers),
+        )
 
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
         lows, highs = [], []

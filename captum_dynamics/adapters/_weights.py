@@ -29,11 +29,8 @@ class Weights:
     recurrent_bias: Tensor
     projection: Tensor | None = None
 
-    def like(self, states: Tensor) -> Weights:
-        """The same weights in the dtype of `states`."""
-        if states.dtype == self.inputs.dtype:
-            return self
-        dtype = states.dtype
+    def to(self, dtype: torch.dtype) -> Weights:
+        """The same weights in another precision."""
         return Weights(
             self.inputs.to(dtype),
             self.recurrent.to(dtype),

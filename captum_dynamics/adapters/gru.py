@@ -10,26 +10,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
-from captum_dynamics.adapters._base import (
-    RecurrentAdapter,
-    add_diagonal,
-    scaled_sum,
-)
+from captum_dynamics._typing import Inputs, States
+from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
 from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import cell_weights, layer_weights
-from captum_dynamics.dynamics import Block, StateLayout
 
 
-class GRULayer(TorchLayer):
+class GRULayer(GatedLayer):
     """One layer of gated recurrent units."""
-
-    @property
-    def layout(self) -> StateLayout:
-        return StateLayout((Block("h", self._weights.recurrent.shape[1]),))
 
     def step(self, states: States, inputs: Inputs) -> States:
         _, z, n, _ = self._gates(states, inputs)
@@ -39,42 +31,24 @@ class GRULayer(TorchLayer):
         """n - h: what F(h) - h = (1 - z)(n - h) hides where z saturates."""
         return self._gates(states, inputs)[2] - states
 
-    def jacobians(self, states: States, inputs: Inputs) -> Jacobians:
-        by_r, by_z, by_n, _, z, r = self._slopes(states, inputs)
-        u_r, u_z, u_n = self._weights.like(states).recurrent.chunk(3)
-        through_gates = scaled_sum((by_r, u_r), (by_z, u_z), (by_n * r, u_n))
-        return add_diagonal(through_gates, z)
-
-    def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
-        by_r, by_z, by_n, _, _, _ = self._slopes(states, inputs)
-        w_r, w_z, w_n = self._weights.like(states).inputs.chunk(3)
-        return scaled_sum((by_r, w_r), (by_z, w_z), (by_n, w_n))
-
-    def state_box(
-        self, lowest_inputs: Inputs, highest_inputs: Inputs
-    ) -> tuple[States, States]:
-        ones = lowest_inputs.new_ones(len(lowest_inputs), self.state_dim)
-        return -ones, ones
+    def tangent(self, states: States, inputs: Inputs) -> GatedTangent:
+        r, z, n, recurrent_drive = self._gates(states, inputs)
+        by_n = (1 - z) * (1 - n**2)
+        by_z = (states - n) * z * (1 - z)
+        by_r = by_n * recurrent_drive * r * (1 - r)
+        by_state = torch.stack([by_r, by_z, by_n * r], dim=1)
+        by_input = torch.stack([by_r, by_z, by_n], dim=1)
+        return GatedTangent(self.weights_like(states), by_state, by_input, z)
 
     def _gates(
         self, states: States, inputs: Inputs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """r, z, n and the recurrent drive U_n h + b_hn."""
-        w = self._weights.like(states)
+        w = self.weights_like(states)
         x_r, x_z, x_n = (inputs @ w.inputs.mT + w.input_bias).chunk(3, dim=-1)
         h_r, h_z, h_n = (states @ w.recurrent.mT + w.recurrent_bias).chunk(3, dim=-1)
         r = torch.sigmoid(x_r + h_r)
         return r, torch.sigmoid(x_z + h_z), torch.tanh(x_n + r * h_n), h_n
-
-    def _slopes(
-        self, states: States, inputs: Inputs
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """dh'/d(drive) of each gate, then n, z, r."""
-        r, z, n, recurrent_drive = self._gates(states, inputs)
-        by_n = (1 - z) * (1 - n**2)
-        by_z = (states - n) * z * (1 - z)
-        by_r = by_n * recurrent_drive * r * (1 - r)
-        return by_r, by_z, by_n, n, z, r
 
 
 @register_adapter(nn.GRU)

@@ -7,20 +7,23 @@ c' = f c + i g, h' = P (o tanh c'), with P the identity unless `proj_size` is se
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics import _linalg
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
-from captum_dynamics.adapters._base import (
-    RecurrentAdapter,
-    scaled_sum,
-)
+from captum_dynamics.adapters._base import RecurrentAdapter, scaled_sum
 from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.adapters._closed_form import ClosedTangent
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
 from captum_dynamics.adapters._torch_layer import TorchLayer
-from captum_dynamics.adapters._weights import cell_weights, layer_weights
+from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
 from captum_dynamics.dynamics import Block, StateLayout
+
+LEAST_LEAK = 1e-6  # of 1 - f, below which a cell cannot be eliminated
 
 
 class LSTMLayer(TorchLayer):
@@ -44,19 +47,17 @@ class LSTMLayer(TorchLayer):
         hidden = self.residual(states, inputs)[:, : self.output_dim]
         return torch.cat([hidden, resting - c], dim=-1)
 
-    def jacobians(self, states: States, inputs: Inputs) -> Jacobians:
-        recurrent = self._weights.like(states).recurrent
-        cells_by_h, outputs_by_h = self._through_gates(states, inputs, recurrent)
-        _, f, _, _, _ = self._gates(states, inputs)
-        outputs_by_c = torch.diag_embed(self._output_slopes(states, inputs) * f)
-        hidden = torch.cat([outputs_by_h, outputs_by_c], dim=-1)
-        cells = torch.cat([cells_by_h, torch.diag_embed(f)], dim=-1)
-        return torch.cat([self._project_rows(hidden), cells], dim=1)
-
-    def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
-        weights = self._weights.like(states).inputs
-        cells_by_x, outputs_by_x = self._through_gates(states, inputs, weights)
-        return torch.cat([self._project_rows(outputs_by_x), cells_by_x], dim=1)
+    def tangent(self, states: States, inputs: Inputs) -> LSTMTangent:
+        i, f, g, o, c = self._gates(states, inputs)
+        tanh_cells = torch.tanh(f * c + i * g)
+        by_drive = [g * i * (1 - i), c * f * (1 - f), i * (1 - g**2)]
+        return LSTMTangent(
+            self.weights_like(states),
+            torch.stack(by_drive, dim=1),
+            f,
+            tanh_cells * o * (1 - o),
+            o * (1 - tanh_cells**2),
+        )
 
     def state_box(
         self, lowest_inputs: Inputs, highest_inputs: Inputs
@@ -80,36 +81,118 @@ class LSTMLayer(TorchLayer):
         self, states: States, inputs: Inputs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """i, f, g, o and the cells c."""
-        w = self._weights.like(states)
-        hidden, c = states[:, : self.output_dim], states[:, self.output_dim :]
+        w = self.weights_like(states)
+        hidden, c = self._blocks(states)
         drive = inputs @ w.inputs.mT + hidden @ w.recurrent.mT + w.bias
         i, f, g, o = drive.chunk(4, dim=-1)
         return torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o), c
 
-    def _through_gates(
-        self, states: States, inputs: Inputs, weights: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """d cells and d (o tanh cells) through the gates' drives, times `weights`."""
-        i, f, g, o, c = self._gates(states, inputs)
-        w_i, w_f, w_g, w_o = weights.chunk(4)
-        cells = scaled_sum(
-            (g * i * (1 - i), w_i), (c * f * (1 - f), w_f), (i * (1 - g**2), w_g)
-        )
-        tanh_cells = torch.tanh(f * c + i * g)
-        outputs = scaled_sum((tanh_cells * o * (1 - o), w_o))
-        return cells, outputs.addcmul_((o * (1 - tanh_cells**2))[:, :, None], cells)
-
-    def _output_slopes(self, states: States, inputs: Inputs) -> Tensor:
-        i, f, g, o, c = self._gates(states, inputs)
-        return o * (1 - torch.tanh(f * c + i * g) ** 2)
+    def _blocks(self, states: States) -> tuple[Tensor, Tensor]:
+        return states[:, : self.output_dim], states[:, self.output_dim :]
 
     def _project(self, outputs: Tensor) -> Tensor:
-        projection = self._weights.like(outputs).projection
+        projection = self.weights_like(outputs).projection
         return outputs if projection is None else outputs @ projection.mT
 
-    def _project_rows(self, jacobians: Tensor) -> Tensor:
-        projection = self._weights.like(jacobians).projection
+
+@dataclass(frozen=True, eq=False)
+class LSTMTangent(ClosedTangent):
+    """Derivatives of new cells c' and outputs o tanh c'.
+
+    Attributes:
+        weights: of the layer.
+        by_gates: of c' with respect to the drives of i, f and g, (n, 3, cells).
+        kept: f, of c' with respect to c.
+        by_output: of o tanh c' with respect to the drive of o.
+        by_cell: of o tanh c' with respect to c'.
+    """
+
+    weights: Weights
+    by_gates: Tensor
+    kept: Tensor
+    by_output: Tensor
+    by_cell: Tensor
+
+    def jacobians(self) -> Jacobians:
+        cells_by_h, outputs_by_h = self._through_gates(self.weights.recurrent)
+        outputs_by_c = torch.diag_embed(self.by_cell * self.kept)
+        hidden = torch.cat([outputs_by_h, outputs_by_c], dim=-1)
+        cells = torch.cat([cells_by_h, torch.diag_embed(self.kept)], dim=-1)
+        return torch.cat([self._projected(hidden), cells], dim=1)
+
+    def input_jacobians(self) -> InputJacobians:
+        cells_by_x, outputs_by_x = self._through_gates(self.weights.inputs)
+        return torch.cat([self._projected(outputs_by_x), cells_by_x], dim=1)
+
+    def push(
+        self, state_tangents: States, input_tangents: Inputs | None = None
+    ) -> States:
+        hidden, cells = self._blocks(state_tangents)
+        drives = hidden @ self.weights.recurrent.mT
+        if input_tangents is not None:
+            drives = drives + input_tangents @ self.weights.inputs.mT
+        drives = drives.view(len(drives), 4, -1)
+        moved = (self.by_gates * drives[:, :3]).sum(1) + self.kept * cells
+        outputs = self.by_output * drives[:, 3] + self.by_cell * moved
+        return torch.cat([self._project(outputs), moved], dim=-1)
+
+    def pull(self, cotangents: States) -> tuple[States, Inputs]:
+        outputs, cells = self._blocks(cotangents)
+        if self.weights.projection is not None:
+            outputs = outputs @ self.weights.projection
+        cells = cells + outputs * self.by_cell
+        by_gate = [self.by_gates * cells[:, None], (outputs * self.by_output)[:, None]]
+        drives = torch.cat(by_gate, dim=1).flatten(1)
+        by_state = [drives @ self.weights.recurrent, cells * self.kept]
+        return torch.cat(by_state, dim=-1), drives @ self.weights.inputs
+
+    def newton_direction(self, residuals: States) -> States:
+        """Eliminate the cells, (1 - f) p_c = g_c + C p_h: one solve as wide as h.
+
+        Where a gate keeps its cell for good (1 - f below 1e-6) the pivot is too small,
+        and the row is solved whole.
+        """
+        g_h, g_c = self._blocks(residuals)
+        leak = 1 - self.kept
+        gain = self.by_cell / leak
+        gates = [self.by_gates * gain[:, None], self.by_output[:, None]]
+        reduced = scaled_sum(torch.cat(gates, dim=1), self.weights.recurrent)
+        reduced = self._projected(reduced)
+        reduced.diagonal(dim1=-2, dim2=-1).sub_(1)
+        p_h = _linalg.solve(reduced, -g_h - self._project(gain * self.kept * g_c))
+        drives = (p_h @ self.weights.recurrent.mT).view(len(p_h), 4, -1)[:, :3]
+        p_c = (g_c + (self.by_gates * drives).sum(1)) / leak
+        directions = torch.cat([p_h, p_c], dim=-1)
+        hard = (leak < LEAST_LEAK).any(-1)
+        if hard.any():
+            whole = self._rows(hard)
+            directions[hard] = super(LSTMTangent, whole).newton_direction(
+                residuals[hard]
+            )
+        return directions
+
+    def _through_gates(self, weights: Tensor) -> tuple[Jacobians, Jacobians]:
+        """d c' and d (o tanh c') through the gates' drives, times `weights`."""
+        width = 3 * self.kept.shape[1]
+        cells = scaled_sum(self.by_gates, weights[:width])
+        outputs = scaled_sum(self.by_output[:, None], weights[width:])
+        return cells, outputs.addcmul_(self.by_cell[:, :, None], cells)
+
+    def _blocks(self, states: States) -> tuple[Tensor, Tensor]:
+        width = self.weights.recurrent.shape[1]
+        return states[:, :width], states[:, width:]
+
+    def _project(self, outputs: Tensor) -> Tensor:
+        projection = self.weights.projection
+        return outputs if projection is None else outputs @ projection.mT
+
+    def _projected(self, jacobians: Tensor) -> Tensor:
+        projection = self.weights.projection
         return jacobians if projection is None else projection @ jacobians
+
+    def _rows(self, rows: Tensor) -> LSTMTangent:
+        parts = self.by_gates, self.kept, self.by_output, self.by_cell
+        return LSTMTangent(self.weights, *(part[rows] for part in parts))
 
 
 @register_adapter(nn.LSTM)

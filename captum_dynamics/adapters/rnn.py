@@ -5,57 +5,48 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
-from captum_dynamics.adapters._base import RecurrentAdapter, scaled_sum
+from captum_dynamics._typing import Inputs, States
+from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
 from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
-from captum_dynamics.dynamics import Block, StateLayout, Traits
+from captum_dynamics.dynamics import Traits
 
 
-class RNNLayer(TorchLayer):
+class RNNLayer(GatedLayer):
     """One layer of a vanilla recurrent network (Elman 1990)."""
 
     def __init__(self, weights: Weights, nonlinearity: str) -> None:
         """Take the weights, and "tanh" or "relu"."""
         super().__init__(weights)
         self._is_tanh = nonlinearity == "tanh"
-        self.traits = Traits(piecewise_linear=not self._is_tanh)
-
-    @property
-    def layout(self) -> StateLayout:
-        return StateLayout((Block("h", self._weights.recurrent.shape[1]),))
+        self.traits = Traits(piecewise_linear=not self._is_tanh, float32=True)
 
     def step(self, states: States, inputs: Inputs) -> States:
         drive = self._drive(states, inputs)
         return torch.tanh(drive) if self._is_tanh else torch.relu(drive)
 
-    def jacobians(self, states: States, inputs: Inputs) -> Jacobians:
-        return scaled_sum((self._slopes(states, inputs), self._like(states).recurrent))
-
-    def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
-        return scaled_sum((self._slopes(states, inputs), self._like(states).inputs))
+    def tangent(self, states: States, inputs: Inputs) -> GatedTangent:
+        drive = self._drive(states, inputs)
+        by_drive = (
+            1 - torch.tanh(drive) ** 2 if self._is_tanh else (drive > 0).to(drive)
+        )
+        factors = by_drive[:, None]
+        return GatedTangent(self.weights_like(states), factors, factors)
 
     def state_box(
         self, lowest_inputs: Inputs, highest_inputs: Inputs
     ) -> tuple[States, States] | None:
-        if not self._is_tanh:
-            return None
-        ones = lowest_inputs.new_ones(len(lowest_inputs), self.state_dim)
-        return -ones, ones
-
-    def _like(self, states: Tensor) -> Weights:
-        return self._weights.like(states)
+        return (
+            super().state_box(lowest_inputs, highest_inputs) if self._is_tanh else None
+        )
 
     def _drive(self, states: States, inputs: Inputs) -> Tensor:
-        w = self._like(states)
+        w = self.weights_like(states)
         return inputs @ w.inputs.mT + states @ w.recurrent.mT + w.bias
-
-    def _slopes(self, states: States, inputs: Inputs) -> Tensor:
-        drive = self._drive(states, inputs)
-        return 1 - torch.tanh(drive) ** 2 if self._is_tanh else (drive > 0).to(drive)
 
 
 @register_adapter(nn.RNN)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from captum_dynamics.solvers._base import Solution, Solver, Status
+from captum_dynamics.solvers._base import IterativeSolver, Solution, Solver, Status
+from captum_dynamics.solvers.dogleg import Dogleg
 from captum_dynamics.solvers.gradient import GradientDescent
 from captum_dynamics.solvers.iteration import Iteration
 from captum_dynamics.solvers.levenberg_marquardt import LevenbergMarquardt
+from captum_dynamics.solvers.mixed_precision import MixedPrecision
 from captum_dynamics.solvers.newton import Newton
 
 __all__ = [
+    "Dogleg",
     "GradientDescent",
     "Iteration",
+    "IterativeSolver",
     "LevenbergMarquardt",
+    "MixedPrecision",
     "Newton",
     "Solution",
     "Solver",

@@ -43,9 +43,32 @@ class Solution:
     steps: Counts
 
 
-@dataclass(frozen=True)
 class Solver(ABC):
-    """Finds zeros of g = F(h, x) - h, row by row.
+    """Finds zeros of g = F(h, x) - h, row by row."""
+
+    @abstractmethod
+    def solve(
+        self,
+        dynamics: DynamicsMap,
+        initial_states: States,
+        inputs: Inputs,
+        *,
+        show_progress: bool = False,
+    ) -> Solution:
+        """Search from every start, in the dtype of the starts."""
+
+    @abstractmethod
+    def tolerances(self, states: States) -> PerPoint:
+        """Largest |g| (n,) with which a search may call itself converged."""
+
+    @abstractmethod
+    def bytes_per_row(self, dynamics: DynamicsMap) -> int:
+        """Working memory of one row."""
+
+
+@dataclass(frozen=True)
+class IterativeSolver(Solver):
+    """A solver that improves its states step by step.
 
     A subclass states `update`, and `start` where it carries memory from step to step.
     The loop, its budget, statuses and the removal of finished rows are supplied.
@@ -76,15 +99,24 @@ class Solver(ABC):
         inputs: Inputs,
         residuals: States,
         memory: Memory,
-    ) -> tuple[States, Memory]:
-        """Improve every row once; a row that should stay may return its own state."""
+    ) -> tuple[States, States, Memory]:
+        """Improve every row once: new states, their residuals, and new memory.
+
+        A row that should stay may return its own state.
+        """
 
     def start(self, states: States) -> Memory:
         """Memory (n, m) that rows carry from step to step; none by default."""
         return states.new_zeros(len(states), 0)
 
+    def tolerances(self, states: States) -> PerPoint:
+        """atol + rtol |h|, but no less than the rounding of the map itself."""
+        sizes = states.norm(dim=-1)
+        rounding = 4 * torch.finfo(states.dtype).eps * (1 + sizes)
+        return torch.maximum(self.atol + self.rtol * sizes, rounding)
+
     def bytes_per_row(self, dynamics: DynamicsMap) -> int:
-        """Working memory of one row; by default four Jacobians in float64."""
+        """Four Jacobians in float64."""
         return 4 * 8 * dynamics.state_dim**2
 
     @torch.no_grad()
@@ -101,82 +133,75 @@ class Solver(ABC):
         total = len(initial_states)
         bar: tqdm[Any]
         with tqdm(total=total, desc="Fixed points", disable=not show_progress) as bar:
-            chunks = row_chunks(total, self.bytes_per_row(dynamics), WORKING_SET)
-            for rows in chunks:
-                search.run(torch.arange(rows.start, rows.stop), bar)
+            for rows in row_chunks(total, self.bytes_per_row(dynamics), WORKING_SET):
+                search.run(rows, bar)
         return search.solution()
+
+
+def into_box(states: States, dynamics: DynamicsMap, inputs: Inputs) -> States:
+    """Move states into the box that the map maps into itself, where it is known."""
+    box = dynamics.invariant_box(inputs)
+    return states if box is None else states.clamp(*box)
 
 
 class _Search:
     """The rows of one call of `solve`, finished and unfinished."""
 
     def __init__(
-        self, solver: Solver, dynamics: DynamicsMap, starts: States, inputs: Inputs
+        self, solver: IterativeSolver, dynamics: DynamicsMap, starts: States, x: Inputs
     ) -> None:
         self._solver = solver
         self._dynamics = dynamics
-        self._inputs = inputs
+        self._inputs = x
         self._states = starts.clone()
-        self._status = torch.full((len(starts),), int(Status.MAX_STEPS))
-        self._steps = torch.zeros(len(starts), dtype=torch.long)
+        self._steps = torch.zeros(len(starts), dtype=torch.long, device=starts.device)
+        self._status = torch.full_like(self._steps, int(Status.MAX_STEPS))
 
-    def run(self, rows: torch.Tensor, bar: tqdm[Any]) -> None:
-        """Search from the starts at `rows` until all of them have ended."""
+    def run(self, part: slice, bar: tqdm[Any]) -> None:
+        """Search from some of the starts until all of them have ended."""
         solver, dynamics = self._solver, self._dynamics
-        rows = rows.to(self._states.device)
-        states, inputs = self._states[rows], self._inputs[rows]
-        memory = solver.start(states)
+        states, inputs = self._states[part], self._inputs[part]
+        rows = torch.arange(part.start, part.stop, device=states.device)
+        residuals, memory = dynamics.residual(states, inputs), solver.start(states)
         best = states.new_full((len(rows),), torch.inf)
-        last_gain = torch.zeros(len(rows), dtype=torch.long, device=states.device)
+        idle = torch.zeros_like(rows)
         for step in range(solver.max_steps + 1):
-            residuals = dynamics.residual(states, inputs)
             norms = residuals.norm(dim=-1)
-            gained = norms < 0.99 * best
-            best = torch.where(gained, norms, best)
-            last_gain = torch.where(gained, step, last_gain)
-            ended = self._verdicts(states, norms, step - last_gain)
-            finished = (ended != Status.MAX_STEPS) | (step == solver.max_steps)
-            self._keep(rows, states, ended, step, finished)
-            bar.update(int(finished.sum()))
-            going = ~finished
-            if not going.any():
+            idle = (idle + 1).masked_fill_(norms < 0.99 * best, 0)
+            best = torch.minimum(best, norms)
+            ended = self._verdicts(states, norms, idle)
+            if step == solver.max_steps:
+                finished = torch.ones_like(ended, dtype=torch.bool)
+            else:
+                finished = ended != Status.MAX_STEPS
+            done = int(finished.sum())
+            if done:
+                self._keep(rows[finished], states[finished], ended[finished], step)
+                bar.update(done)
+                going = ~finished
+                rows, states, inputs = rows[going], states[going], inputs[going]
+                residuals, memory = residuals[going], memory[going]
+                best, idle = best[going], idle[going]
+            if not len(rows):
                 return
-            rows, inputs, best = rows[going], inputs[going], best[going]
-            last_gain = last_gain[going]
-            states, memory = solver.update(
-                dynamics, states[going], inputs, residuals[going], memory[going]
+            states, residuals, memory = solver.update(
+                dynamics, states, inputs, residuals, memory
             )
 
     def solution(self) -> Solution:
         """All rows, with residuals recomputed at the states that are returned."""
         norms = self._dynamics.residual(self._states, self._inputs).norm(dim=-1)
-        device = self._states.device
-        status, steps = self._status.to(device), self._steps.to(device)
-        return Solution(self._states, norms, status, steps)
+        return Solution(self._states, norms, self._status, self._steps)
 
-    def _verdicts(
-        self, states: States, norms: PerPoint, idle: torch.Tensor
-    ) -> torch.Tensor:
+    def _verdicts(self, states: States, norms: PerPoint, idle: Counts) -> Counts:
         solver = self._solver
-        sizes = states.norm(dim=-1)
-        # No residual can be expected below the rounding of the map itself.
-        rounding = 4 * torch.finfo(states.dtype).eps * (1 + sizes)
-        converged = norms <= torch.maximum(solver.atol + solver.rtol * sizes, rounding)
         verdicts = torch.full_like(idle, int(Status.MAX_STEPS))
-        verdicts[idle >= solver.patience] = int(Status.STALLED)
-        verdicts[converged] = int(Status.CONVERGED)
-        verdicts[~torch.isfinite(norms)] = int(Status.NONFINITE)
-        return verdicts
+        verdicts.masked_fill_(idle >= solver.patience, int(Status.STALLED))
+        converged = norms <= solver.tolerances(states)
+        verdicts.masked_fill_(converged, int(Status.CONVERGED))
+        return verdicts.masked_fill_(~torch.isfinite(norms), int(Status.NONFINITE))
 
-    def _keep(
-        self,
-        rows: torch.Tensor,
-        states: States,
-        ended: torch.Tensor,
-        step: int,
-        finished: torch.Tensor,
-    ) -> None:
-        done = rows[finished]
-        self._states[done] = states[finished]
-        self._status[done.cpu()] = ended[finished].cpu()
-        self._steps[done.cpu()] = step
+    def _keep(self, rows: Counts, states: States, ended: Counts, step: int) -> None:
+        self._states[rows] = states
+        self._status[rows] = ended
+        self._steps[rows] = step

@@ -8,11 +8,11 @@ import torch
 
 from captum_dynamics._typing import Inputs, Memory, States
 from captum_dynamics.dynamics import DynamicsMap
-from captum_dynamics.solvers._base import Solver
+from captum_dynamics.solvers._base import IterativeSolver
 
 
 @dataclass(frozen=True)
-class GradientDescent(Solver):
+class GradientDescent(IterativeSolver):
     """Minimise q = 1/2 |g|^2 by Adam (Sussillo and Barak 2013; Kingma and Ba 2015).
 
     Kept for comparison: it needs many more steps than `LevenbergMarquardt` and ends
@@ -51,7 +51,7 @@ class GradientDescent(Solver):
         inputs: Inputs,
         residuals: States,
         memory: Memory,
-    ) -> tuple[States, Memory]:
+    ) -> tuple[States, States, Memory]:
         """Take one Adam step down the gradient (J - I)^T g of q."""
         gradients = dynamics.vjp(states, inputs, residuals)[0] - residuals
         width = states.shape[1]
@@ -62,4 +62,6 @@ class GradientDescent(Solver):
         mean = first / (1 - 0.9**taken)
         spread = (second / (1 - 0.999**taken)).sqrt() + 1e-12
         rate = self.learning_rate * self.decay**taken
-        return states - rate * mean / spread, torch.cat([first, second, taken], dim=1)
+        moved = states - rate * mean / spread
+        memory = torch.cat([first, second, taken], dim=1)
+        return moved, dynamics.residual(moved, inputs), memory

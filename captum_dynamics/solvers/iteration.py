@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from captum_dynamics._typing import Inputs, Memory, States
 from captum_dynamics.dynamics import DynamicsMap
-from captum_dynamics.solvers._base import Solver
+from captum_dynamics.solvers._base import IterativeSolver
 
 
 @dataclass(frozen=True)
-class Iteration(Solver):
+class Iteration(IterativeSolver):
     """h <- F(h, x) until it rests.
 
     Where it converges the point attracts its start, which no other solver promises.
@@ -37,6 +37,7 @@ class Iteration(Solver):
         inputs: Inputs,
         residuals: States,
         memory: Memory,
-    ) -> tuple[States, Memory]:
+    ) -> tuple[States, States, Memory]:
         """Take one step of the map."""
-        return states + residuals, memory
+        moved = states + residuals
+        return moved, dynamics.residual(moved, inputs), memory

@@ -9,11 +9,11 @@ import torch
 from captum_dynamics import _linalg
 from captum_dynamics._typing import Inputs, Memory, States
 from captum_dynamics.dynamics import DynamicsMap
-from captum_dynamics.solvers._base import Solver
+from captum_dynamics.solvers._base import IterativeSolver, into_box
 
 
 @dataclass(frozen=True)
-class LevenbergMarquardt(Solver):
+class LevenbergMarquardt(IterativeSolver):
     """Minimise |g|^2 with steps (A^T A + mu |g| I) p = -A^T g, A = J - I.
 
     Damping in proportion to |g| keeps convergence quadratic where the fixed points
@@ -49,23 +49,20 @@ class LevenbergMarquardt(Solver):
         inputs: Inputs,
         residuals: States,
         memory: Memory,
-    ) -> tuple[States, Memory]:
+    ) -> tuple[States, States, Memory]:
         """Try one damped step; rows it does not improve stay and damp more."""
-        slopes = dynamics.jacobians(states, inputs)
+        slopes = dynamics.tangent(states, inputs).jacobians()
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
         norms = residuals.norm(dim=-1)
         steps = _linalg.damped_least_squares(slopes, -residuals, memory[:, 0] * norms)
-        trials = _into_box(states + steps, dynamics, inputs)
-        trial_norms = dynamics.residual(trials, inputs).norm(dim=-1)
-        better = trial_norms < norms  # False for NaN
+        trials = into_box(states + steps, dynamics, inputs)
+        left = dynamics.residual(trials, inputs)
+        better = left.norm(dim=-1) < norms  # False for NaN
         factors = torch.where(better, self.decrease, self.increase).to(memory)
         damping = (memory * factors[:, None]).clamp_min(_least_damping(states))
-        return torch.where(better[:, None], trials, states), damping
-
-
-def _into_box(states: States, dynamics: DynamicsMap, inputs: Inputs) -> States:
-    box = dynamics.invariant_box(inputs)
-    return states if box is None else states.clamp(*box)
+        taken = better[:, None]
+        moved = torch.where(taken, trials, states)
+        return moved, torch.where(taken, left, residuals), damping
 
 
 def _least_damping(states: States) -> float:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from captum_dynamics import _linalg
 from captum_dynamics._typing import Inputs, Memory, States
 from captum_dynamics.dynamics import DynamicsMap
-from captum_dynamics.solvers._base import Solver
+from captum_dynamics.solvers._base import IterativeSolver
 
 
 @dataclass(frozen=True)
-class Newton(Solver):
+class Newton(IterativeSolver):
     """Full steps (J - I) p = -g: stable and unstable points alike, close to them.
 
     Far from a point it may jump or diverge, and it jumps over slow manifolds; a row
@@ -37,8 +36,8 @@ class Newton(Solver):
         inputs: Inputs,
         residuals: States,
         memory: Memory,
-    ) -> tuple[States, Memory]:
+    ) -> tuple[States, States, Memory]:
         """Take one damped Newton step."""
-        slopes = dynamics.jacobians(states, inputs)
-        slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
-        return states - self.damping * _linalg.solve(slopes, residuals), memory
+        directions = dynamics.tangent(states, inputs).newton_direction(residuals)
+        moved = states + self.damping * directions
+        return moved, dynamics.residual(moved, inputs), memory

@@ -163,6 +163,16 @@ def _derivatives(
     pushed = (by_state @ vectors[..., None])[..., 0]
     error = _error(adapter.jvp(states, inputs, vectors), pushed)
     yield CheckRow("jvp is differences", error, limit)
+    moves = torch.ones_like(inputs)
+    pushed = pushed + (by_input @ moves[..., None])[..., 0]
+    error = _error(adapter.jvp(states, inputs, vectors, moves), pushed)
+    yield CheckRow("jvp of a pair is differences", error, limit)
+    direction = adapter.tangent(states, inputs).newton_direction(vectors)
+    moved = (by_state @ direction[..., None])[..., 0] - direction
+    # As backward error: relative to what J - I does to the direction.
+    size = 1 + (by_state.norm(dim=(1, 2)) + 1) * direction.norm(dim=-1)
+    error = float(((moved + vectors).norm(dim=-1) / size).max())
+    yield CheckRow("newton_direction solves (J - I) p = -g", error, limit)
     pulled = [(vectors[:, None] @ part)[:, 0] for part in (by_state, by_input)]
     parts = zip(adapter.vjp(states, inputs, vectors), pulled, strict=True)
     yield CheckRow("vjp is differences", max(_error(a, b) for a, b in parts), limit)

@@ -64,9 +64,7 @@ def _truthful(solver: Solver, system: KnownSystem) -> Iterator[CheckRow]:
     gap = _largest((norms - solution.residual_norms).nan_to_num(0.0).abs())
     yield CheckRow(f"{system.name}: residuals of the returned states", gap, 1e-15)
     converged = solution.status == Status.CONVERGED
-    sizes = solution.states[converged].norm(dim=-1)
-    rounding = 4 * torch.finfo(torch.float64).eps * (1 + sizes)
-    allowed = torch.maximum(solver.atol + solver.rtol * sizes, rounding)
+    allowed = solver.tolerances(solution.states[converged])
     excess = _largest(norms[converged] / allowed)
     yield CheckRow(f"{system.name}: converged is within tolerance", excess, 1.0)
     singular = (system.indices == 0).any() and system.nearest is None
@@ -102,7 +100,8 @@ def _keeps_rows_apart(solver: Solver) -> Iterator[CheckRow]:
 
 def _accuracy(solver: Solver) -> float:
     # |(J - I)^-1| is at most 50 at the simple points of the known systems.
-    return max(ACCURACY, 50 * solver.atol)
+    tolerance = solver.tolerances(torch.zeros(1, 1, dtype=torch.float64))
+    return max(ACCURACY, 50 * float(tolerance))
 
 
 def _starts(system: KnownSystem) -> tuple[States, Inputs]:

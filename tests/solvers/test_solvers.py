@@ -10,9 +10,11 @@ from torch import Tensor
 
 import captum_dynamics as cd
 from captum_dynamics.solvers import (
+    Dogleg,
     GradientDescent,
     Iteration,
     LevenbergMarquardt,
+    MixedPrecision,
     Newton,
     Solver,
     Status,
@@ -32,6 +34,8 @@ from captum_dynamics.testing.systems import (
 
 # Short budgets where a search that cannot succeed would use all of it.
 SOLVERS = [
+    MixedPrecision(),
+    Dogleg(max_steps=100),
     LevenbergMarquardt(max_steps=100, patience=30),
     Newton(max_steps=100, patience=30),
     Newton(damping=0.5, max_steps=100, patience=30),
@@ -254,7 +258,7 @@ def test_a_cycle_stalls_iteration() -> None:
     assert int(solution.steps) < 200
 
 
-@pytest.mark.parametrize("solver", SOLVERS[:4], ids=name)
+@pytest.mark.parametrize("solver", SOLVERS[1:5], ids=name)
 def test_a_budget_of_one_step_runs_out(solver: Solver) -> None:
     short = type(solver)(max_steps=1)
     system = coupled_switches()
