@@ -38,6 +38,7 @@ Q_SLOW = 1e-5
 DEGENERATE_SINGULAR_VALUE = 1e-4
 DEGENERATE_RADIUS = 1e-2
 UNGATED_TOLERANCE = 1e-6
+SAME_SLOPES = 1e-8
 
 
 class Kind(IntEnum):
@@ -117,7 +118,12 @@ class FixedPoints:
         not depend on the order of rows, and merging twice changes nothing.
         """
         same = torch.cat([self.inputs, self.kind[:, None].to(self.inputs)], dim=1)
-        groups = connected_groups(self.states, self.merge_radii, same)
+        # Most searches end at states that others ended at exactly.
+        leaders = nearest_leaders(self.states, same, 0.0)
+        kept, row = torch.unique(leaders, return_inverse=True)
+        groups = connected_groups(
+            self.states[kept], self.merge_radii[kept], same[kept]
+        )[row]
         # By residual within each group; the first of a group is its best.
         # Equal residuals are told apart by the states, whatever the order of rows.
         ranks = torch.unique(self.states, dim=0, return_inverse=True)[1]
@@ -126,10 +132,10 @@ class FixedPoints:
         order = order[torch.argsort(groups[order], stable=True)]
         starts = torch.ones_like(order, dtype=torch.bool)
         starts[1:] = groups[order][1:] != groups[order][:-1]
-        kept = order[starts]
-        counts = self.multiplicity.new_zeros(len(kept))
+        best = order[starts]
+        counts = self.multiplicity.new_zeros(len(best))
         counts = counts.index_add(0, groups, self.multiplicity)
-        return replace(self[kept], multiplicity=counts)
+        return replace(self[best], multiplicity=counts)
 
     def summary(self) -> str:
         """Count points by kind in one line."""
@@ -305,28 +311,24 @@ def _join(parts: Sequence[FixedPoints]) -> FixedPoints:
 def _label(
     dynamics: DynamicsMap, solution: Solution, inputs: Inputs, q_slow: float
 ) -> FixedPoints:
-    """Say what every row is; rows with the same state are looked at once."""
-    leaders = nearest_leaders(solution.states, inputs, 0.0)
-    kept, row = torch.unique(leaders, return_inverse=True)
-    states, norms = solution.states[kept], solution.residual_norms[kept]
-    read, status = inputs[kept], solution.status[kept]
-    kind = torch.full_like(status, int(Kind.UNCONVERGED))
+    states, norms = solution.states, solution.residual_norms
+    kind = torch.full_like(solution.status, int(Kind.UNCONVERGED))
     kind[0.5 * norms**2 < q_slow] = int(Kind.SLOW)
-    kind[status == Status.CONVERGED] = int(Kind.FIXED)
-    hidden = _outside_box(dynamics, states, read) | _gated(dynamics, states, read)
+    kind[solution.status == Status.CONVERGED] = int(Kind.FIXED)
+    hidden = _outside_box(dynamics, states, inputs) | _gated(dynamics, states, inputs)
     kind[hidden & (kind != Kind.UNCONVERGED)] = int(Kind.SPURIOUS)
-    fixed = kind == Kind.FIXED
-    radii, degenerate = _merge_radii(dynamics, states, norms, read, fixed)
+    radii, degenerate = _merge_radii(dynamics, solution, inputs, kind == Kind.FIXED)
+    ones = torch.ones_like(solution.steps)
     return FixedPoints(
-        solution.states,
+        states,
         inputs.clone(),
-        solution.residual_norms,
+        norms,
         solution.status,
-        kind[row],
+        kind,
         solution.steps,
-        torch.ones_like(solution.steps),
-        radii[row],
-        degenerate[row],
+        ones,
+        radii,
+        degenerate,
     )
 
 
@@ -353,23 +355,26 @@ def _gated(dynamics: DynamicsMap, states: States, inputs: Inputs) -> Mask:
 
 
 def _merge_radii(
-    dynamics: DynamicsMap, states: States, norms: PerPoint, inputs: Inputs, fixed: Mask
+    dynamics: DynamicsMap, solution: Solution, inputs: Inputs, fixed: Mask
 ) -> tuple[PerPoint, Mask]:
     """Error-based merge radii of fixed points; others merge only when identical."""
+    states, norms = solution.states, solution.residual_norms
     rounding = 64 * torch.finfo(states.dtype).eps * (1 + states.norm(dim=-1))
-    radii = rounding.clone()
-    degenerate = torch.zeros_like(fixed)
+    smallest = torch.full_like(norms, torch.inf)
     rows = torch.nonzero(fixed)[:, 0]
-    for chunk in row_chunks(len(rows), 4 * 8 * dynamics.state_dim**2):
-        part = rows[chunk]
+    # Among states this close J - I is the same to many more digits than are needed.
+    leaders = rows[nearest_leaders(states[rows], inputs[rows], SAME_SLOPES)]
+    kept = torch.unique(leaders)
+    for chunk in row_chunks(len(kept), 4 * 8 * dynamics.state_dim**2):
+        part = kept[chunk]
         slopes = dynamics.tangent(states[part], inputs[part]).jacobians()
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
-        smallest, _ = _linalg.smallest_singular(slopes)
-        errors = torch.maximum(norms[part], rounding[part])
-        degenerate[part] = smallest < DEGENERATE_SINGULAR_VALUE
-        simple = 2 * errors / smallest
-        radii[part] = torch.where(degenerate[part], DEGENERATE_RADIUS, simple)
-    return radii, degenerate
+        smallest[part] = _linalg.smallest_singular(slopes)[0]
+    smallest[rows] = smallest[leaders]
+    degenerate = smallest < DEGENERATE_SINGULAR_VALUE
+    simple = 2 * torch.maximum(norms, rounding) / smallest
+    radii = torch.where(fixed, torch.maximum(simple, rounding), rounding)
+    return torch.where(degenerate, DEGENERATE_RADIUS, radii), degenerate
 
 
 def _warn_all_failed(points: FixedPoints) -> None:

@@ -27,11 +27,13 @@ class MixedPrecision(Solver):
     Searches that met at one point share its polished state. Where the point is nearly
     degenerate, so that two may lie close together, each search is polished by itself;
     a search without a candidate goes on in float64 from where it is. A map that has
-    no single precision (`traits.float32`) is searched by `fine` alone.
+    no single precision (`traits.float32`) is searched in float64 from the start.
 
     Attributes:
         coarse: the search in float32; its tolerance is reachable there.
         fine: the search in float64, whose tolerance holds for the result.
+        rescue: the search that goes on where `fine` ends without convergence, as at
+            points where J - I is singular.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -45,11 +47,15 @@ class MixedPrecision(Solver):
     coarse: IterativeSolver = field(
         default=Dogleg(atol=4e-5, rtol=0.0, max_steps=40, patience=8)
     )
-    fine: IterativeSolver = field(default=LevenbergMarquardt())
+    fine: IterativeSolver = field(default=Dogleg(max_steps=100))
+    rescue: IterativeSolver = field(
+        default=LevenbergMarquardt(max_steps=100, patience=20)
+    )
 
     def tolerances(self, states: States) -> PerPoint:
-        """Those of the search in double precision."""
-        return self.fine.tolerances(states)
+        """Those of the looser of the searches in double precision."""
+        tolerances = self.fine.tolerances(states), self.rescue.tolerances(states)
+        return torch.maximum(*tolerances)
 
     def bytes_per_row(self, dynamics: DynamicsMap) -> int:
         """What the search in double precision needs."""
@@ -66,9 +72,7 @@ class MixedPrecision(Solver):
     ) -> Solution:
         """Search, gather what met, polish, and give every search its own row."""
         if not (dynamics.traits.float32 and dynamics.traits.float64):
-            return self.fine.solve(
-                dynamics, initial_states, inputs, show_progress=show_progress
-            )
+            return self._finish(dynamics, initial_states, inputs, show_progress)
         found = self.coarse.solve(
             dynamics,
             initial_states.float(),
@@ -88,12 +92,35 @@ class MixedPrecision(Solver):
             polished = self._polish(dynamics, states, inputs, leaders)
         return replace(polished, steps=found.steps + polished.steps)
 
+    def _finish(
+        self,
+        dynamics: DynamicsMap,
+        states: States,
+        inputs: Inputs,
+        show_progress: bool = False,
+    ) -> Solution:
+        """Search in double precision, and again where that fails."""
+        found = self.fine.solve(dynamics, states, inputs, show_progress=show_progress)
+        failed = torch.nonzero(found.status != Status.CONVERGED)[:, 0]
+        if not len(failed):
+            return found
+        # What left the numbers begins anew.
+        left = (found.status[failed] == Status.NONFINITE)[:, None]
+        starts = torch.where(left, states[failed], found.states[failed])
+        again = self.rescue.solve(dynamics, starts, inputs[failed])
+        return Solution(
+            found.states.index_copy(0, failed, again.states),
+            found.residual_norms.index_copy(0, failed, again.residual_norms),
+            found.status.index_copy(0, failed, again.status),
+            found.steps.index_add(0, failed, again.steps),
+        )
+
     def _polish(
         self, dynamics: DynamicsMap, states: States, inputs: Inputs, leaders: Counts
     ) -> Solution:
         """Polish every leader, and give each row the result of its own."""
         kept, row = torch.unique(leaders, return_inverse=True)
-        done = self.fine.solve(dynamics, states[kept], inputs[kept])
+        done = self._finish(dynamics, states[kept], inputs[kept])
         return Solution(
             done.states[row],
             done.residual_norms[row],
