@@ -116,6 +116,26 @@ class TangentMap(ABC):
         return _linalg.solve(slopes, -residuals)
 
 
+class Reduction(ABC):
+    """A smaller map whose fixed points are those of another, one for one.
+
+    Some coordinates of a fixed point may follow from the rest in closed form.
+    """
+
+    @property
+    @abstractmethod
+    def dynamics(self) -> DynamicsMap:
+        """The smaller map; its inputs are those of the other."""
+
+    @abstractmethod
+    def restrict(self, states: States) -> States:
+        """The part (n, m) of states (n, d) that the smaller map moves."""
+
+    @abstractmethod
+    def lift(self, states: States, inputs: Inputs) -> States:
+        """States (n, d) from their part (n, m), with all else at rest."""
+
+
 class DynamicsMap(ABC):
     """A map F(states (n, d), inputs (n, k)) -> states (n, d), one row at a time.
 
@@ -191,6 +211,11 @@ class DynamicsMap(ABC):
 
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
         """Bounds of a box that F maps into itself, or None where none is known."""
+        return None
+
+    @property
+    def reduction(self) -> Reduction | None:
+        """A smaller map with the same fixed points, or None where none is known."""
         return None
 
     # Derivatives

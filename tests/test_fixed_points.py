@@ -447,3 +447,21 @@ def test_no_tensor_is_made_where_the_points_are_not() -> None:
     with torch.device("meta"):
         points = cd.find_fixed_points(dynamics, starts, torch.zeros(1, 2, device="cpu"))
         assert len(points.unique()) > 1
+
+
+def test_an_lstm_has_the_points_of_its_resting_cells_and_no_others() -> None:
+    torch.manual_seed(2)
+    lstm = nn.LSTM(2, 6)
+    with torch.no_grad():
+        lstm.weight_hh_l0.mul_(12)
+    dynamics, x = cd.adapt(lstm), torch.zeros(1, 2)
+    starts = 2 * torch.rand(200, 12, dtype=torch.float64) - 1
+    whole = LevenbergMarquardt()
+    reduced, full = (
+        cd.find_fixed_points(dynamics, starts, x, solver=solver)
+        for solver in (None, whole)
+    )
+    ours, theirs = (p[p.kind == cd.Kind.FIXED].unique().states for p in (reduced, full))
+    assert len(ours) == len(theirs) == 5
+    assert torch.cdist(ours, theirs).amin(1).max() < 1e-9
+    assert reduced.residual_norms[reduced.converged].max() < 1e-12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from captum_dynamics.solvers._base import IterativeSolver, Solution, Solver, Status
+from captum_dynamics.solvers.cascade import Cascade
 from captum_dynamics.solvers.dogleg import Dogleg
 from captum_dynamics.solvers.gradient import GradientDescent
 from captum_dynamics.solvers.iteration import Iteration
@@ -11,6 +12,7 @@ from captum_dynamics.solvers.mixed_precision import MixedPrecision
 from captum_dynamics.solvers.newton import Newton
 
 __all__ = [
+    "Cascade",
     "Dogleg",
     "GradientDescent",
     "Iteration",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
@@ -11,13 +11,17 @@ from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import Counts, Inputs, Mask, PerPoint, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.merging import nearest_leaders
-from captum_dynamics.solvers._base import IterativeSolver, Solution, Solver, Status
+from captum_dynamics.solvers._base import Solution, Solver, Status
+from captum_dynamics.solvers.cascade import Cascade
 from captum_dynamics.solvers.dogleg import Dogleg
 from captum_dynamics.solvers.levenberg_marquardt import LevenbergMarquardt
 
 SAME = 1e-3  # distance below which searches in single precision have met one point
 # Smallest singular value of J - I below which two points may lie that close together.
 CLOSE_PAIR = 0.05
+# |g|, in units of 1 + |h|, above which a search that stalled in single precision is at
+# a minimum of |g| that is not zero.
+HOPELESS = 1e-4
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,14 @@ class MixedPrecision(Solver):
     """Find candidates in float32, and polish one search of each in float64.
 
     Searches that met at one point share its polished state. Where the point is nearly
-    degenerate, so that two may lie close together, each search is polished by itself;
-    a search without a candidate goes on in float64 from where it is. A map that has
-    no single precision (`traits.float32`) is searched in float64 from the start.
+    degenerate, so that two may lie close together, each search is polished by itself.
+    A search without a candidate goes on in float64 from where it is, unless it stalled
+    far from rest. A map that has no single precision (`traits.float32`) is searched in
+    float64 from the start; one that has a `reduction` is searched there.
 
     Attributes:
         coarse: the search in float32; its tolerance is reachable there.
         fine: the search in float64, whose tolerance holds for the result.
-        rescue: the search that goes on where `fine` ends without convergence, as at
-            points where J - I is singular.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -44,18 +47,22 @@ class MixedPrecision(Solver):
         True
     """
 
-    coarse: IterativeSolver = field(
-        default=Dogleg(atol=4e-5, rtol=0.0, max_steps=40, patience=8)
+    coarse: Solver = field(
+        default=Cascade(
+            Dogleg(atol=4e-5, rtol=0.0, max_steps=25, patience=8),
+            LevenbergMarquardt(atol=4e-5, rtol=0.0, max_steps=40, patience=10),
+        )
     )
-    fine: IterativeSolver = field(default=Dogleg(max_steps=100))
-    rescue: IterativeSolver = field(
-        default=LevenbergMarquardt(max_steps=100, patience=20)
+    fine: Solver = field(
+        default=Cascade(
+            Dogleg(max_steps=50, patience=10),
+            LevenbergMarquardt(max_steps=200, patience=20),
+        )
     )
 
     def tolerances(self, states: States) -> PerPoint:
-        """Those of the looser of the searches in double precision."""
-        tolerances = self.fine.tolerances(states), self.rescue.tolerances(states)
-        return torch.maximum(*tolerances)
+        """Those of the search in double precision."""
+        return self.fine.tolerances(states)
 
     def bytes_per_row(self, dynamics: DynamicsMap) -> int:
         """What the search in double precision needs."""
@@ -71,8 +78,31 @@ class MixedPrecision(Solver):
         show_progress: bool = False,
     ) -> Solution:
         """Search, gather what met, polish, and give every search its own row."""
+        reduction = dynamics.reduction
+        if reduction is None:
+            return self._search(dynamics, initial_states, inputs, show_progress)
+        small = self._search(
+            reduction.dynamics,
+            reduction.restrict(initial_states),
+            inputs,
+            show_progress,
+        )
+        lifted = reduction.lift(small.states, inputs)
+        leaders = nearest_leaders(lifted, inputs, 0.0)
+        found = small.status == Status.CONVERGED
+        return self._polish(dynamics, lifted, inputs, leaders, found, small)
+
+    def _search(
+        self,
+        dynamics: DynamicsMap,
+        initial_states: States,
+        inputs: Inputs,
+        show_progress: bool,
+    ) -> Solution:
         if not (dynamics.traits.float32 and dynamics.traits.float64):
-            return self._finish(dynamics, initial_states, inputs, show_progress)
+            return self.fine.solve(
+                dynamics, initial_states, inputs, show_progress=show_progress
+            )
         found = self.coarse.solve(
             dynamics,
             initial_states.float(),
@@ -82,50 +112,40 @@ class MixedPrecision(Solver):
         lost = (found.status == Status.NONFINITE)[:, None]
         states = torch.where(lost, initial_states, found.states.to(initial_states))
         met = found.status == Status.CONVERGED
+        far = found.residual_norms > HOPELESS * (1 + found.states.norm(dim=-1))
+        worthwhile = ~((found.status == Status.STALLED) & far)
         leaders = _leaders(dynamics, states, inputs, met)
-        polished = self._polish(dynamics, states, inputs, leaders)
+        polished = self._polish(dynamics, states, inputs, leaders, worthwhile, found)
         # A point that moved away while it was polished stands for itself alone.
-        strays = (polished.states - states).norm(dim=-1) > SAME
-        rows = torch.arange(len(states), device=states.device)
-        if bool((strays & (leaders != rows)).any()):
-            leaders = torch.where(strays, rows, leaders)
-            polished = self._polish(dynamics, states, inputs, leaders)
-        return replace(polished, steps=found.steps + polished.steps)
+        own = torch.arange(len(states), device=states.device)
+        strays = met & ((polished.states - states).norm(dim=-1) > SAME)
+        if not bool((strays & (leaders != own)).any()):
+            return polished
+        leaders = torch.where(strays, own, leaders)
+        return self._polish(dynamics, states, inputs, leaders, worthwhile, found)
 
-    def _finish(
+    def _polish(
         self,
         dynamics: DynamicsMap,
         states: States,
         inputs: Inputs,
-        show_progress: bool = False,
+        leaders: Counts,
+        worthwhile: Mask,
+        before: Solution,
     ) -> Solution:
-        """Search in double precision, and again where that fails."""
-        found = self.fine.solve(dynamics, states, inputs, show_progress=show_progress)
-        failed = torch.nonzero(found.status != Status.CONVERGED)[:, 0]
-        if not len(failed):
-            return found
-        # What left the numbers begins anew.
-        left = (found.status[failed] == Status.NONFINITE)[:, None]
-        starts = torch.where(left, states[failed], found.states[failed])
-        again = self.rescue.solve(dynamics, starts, inputs[failed])
-        return Solution(
-            found.states.index_copy(0, failed, again.states),
-            found.residual_norms.index_copy(0, failed, again.residual_norms),
-            found.status.index_copy(0, failed, again.status),
-            found.steps.index_add(0, failed, again.steps),
-        )
+        """Go on in double precision from every leader that is worth it.
 
-    def _polish(
-        self, dynamics: DynamicsMap, states: States, inputs: Inputs, leaders: Counts
-    ) -> Solution:
-        """Polish every leader, and give each row the result of its own."""
-        kept, row = torch.unique(leaders, return_inverse=True)
-        done = self._finish(dynamics, states[kept], inputs[kept])
+        Each row gets the result of its leader; the others stay where they are.
+        """
+        kept, row = torch.unique(leaders[worthwhile], return_inverse=True)
+        done = self.fine.solve(dynamics, states[kept], inputs[kept])
+        rest = dynamics.residual(states, inputs).norm(dim=-1)
+        rows = torch.nonzero(worthwhile)[:, 0]
         return Solution(
-            done.states[row],
-            done.residual_norms[row],
-            done.status[row],
-            done.steps[row],
+            states.index_copy(0, rows, done.states[row]),
+            rest.index_copy(0, rows, done.residual_norms[row]),
+            before.status.index_copy(0, rows, done.status[row]),
+            before.steps.index_add(0, rows, done.steps[row]),
         )
 
 

@@ -173,9 +173,29 @@ def _derivatives(
     size = 1 + (by_state.norm(dim=(1, 2)) + 1) * direction.norm(dim=-1)
     error = float(((moved + vectors).norm(dim=-1) / size).max())
     yield CheckRow("newton_direction solves (J - I) p = -g", error, limit)
+    yield from _reduces(adapter, states, inputs)
     pulled = [(vectors[:, None] @ part)[:, 0] for part in (by_state, by_input)]
     parts = zip(adapter.vjp(states, inputs, vectors), pulled, strict=True)
     yield CheckRow("vjp is differences", max(_error(a, b) for a, b in parts), limit)
+
+
+def _reduces(
+    adapter: DynamicsMap, states: States, inputs: Inputs
+) -> Iterator[CheckRow]:
+    """What is not at rest in a lifted state is what the smaller map moves."""
+    reduction = adapter.reduction
+    if reduction is None:
+        return
+    part = reduction.restrict(states)
+    lifted = reduction.lift(part, inputs)
+    moved = adapter.residual(lifted, inputs)
+    own = reduction.restrict(moved)
+    limit = 1e-10 if states.dtype == torch.float64 else 1e-4
+    error = _error(own, reduction.dynamics.residual(part, inputs))
+    yield CheckRow("a reduced state moves as the whole does", error, limit)
+    rest = float((moved.norm() ** 2 - own.norm() ** 2).abs().sqrt())
+    yield CheckRow("a lifted state rests elsewhere", rest, limit)
+    yield CheckRow("restrict undoes lift", _error(reduction.restrict(lifted), part), 0)
 
 
 def _differences(

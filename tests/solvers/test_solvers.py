@@ -10,6 +10,7 @@ from torch import Tensor
 
 import captum_dynamics as cd
 from captum_dynamics.solvers import (
+    Cascade,
     Dogleg,
     GradientDescent,
     Iteration,
@@ -23,6 +24,7 @@ from captum_dynamics.testing import KnownSystem, all_systems, check_solver
 from captum_dynamics.testing.systems import (
     bistable,
     coupled_switches,
+    flip,
     hopfield,
     line_attractor,
     perturbed_ring,
@@ -315,3 +317,30 @@ def test_chunks_do_not_change_a_search(
 def test_settings_no_search_can_meet_are_refused(setting: str) -> None:
     with pytest.raises(ValueError, match=f"Expected `{setting}` to be positive"):
         Newton(**{setting: 0})
+
+
+def test_a_cascade_goes_on_where_its_first_solver_failed() -> None:
+    system = flip()
+    starts = torch.tensor([[0.9], [0.0]], dtype=torch.float64)
+    inputs = system.inputs.expand(2, -1)
+    cascade = Cascade(Iteration(patience=20), LevenbergMarquardt())
+    solution = cascade.solve(system.dynamics, starts, inputs)
+    assert solution.status.tolist() == [Status.CONVERGED] * 2
+    assert solution.states.abs().max() < 1e-12
+    alone = cascade.first.solve(system.dynamics, starts, inputs)
+    assert alone.status.tolist() == [Status.STALLED, Status.CONVERGED]
+    assert int(solution.steps[0]) > int(alone.steps[0])
+
+
+def test_dogleg_takes_no_step_that_raises_the_residual() -> None:
+    dynamics = hopfield().dynamics
+    states = hopfield().sample_starts(50, generator=torch.Generator().manual_seed(1))
+    inputs, solver = torch.zeros(50, dynamics.input_dim).double(), Dogleg()
+    residuals, memory = dynamics.residual(states, inputs), solver.start(states)
+    for _ in range(8):
+        before = residuals.norm(dim=-1)
+        states, residuals, memory = solver.update(
+            dynamics, states, inputs, residuals, memory
+        )
+        assert (residuals.norm(dim=-1) <= before).all()
+        assert torch.equal(residuals, dynamics.residual(states, inputs))
