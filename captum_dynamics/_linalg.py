@@ -8,6 +8,7 @@ package may call `torch.linalg.solve`, `inv`, `lu_factor`, `det` or `slogdet`.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Complex, Float
@@ -38,6 +39,40 @@ def _lu_solve(matrices: Tensor, columns: Tensor) -> Tensor:
     factors, pivots, _ = torch.linalg.lu_factor_ex(matrices.mT)
     solutions: Tensor = torch.linalg.lu_solve(factors, pivots, columns, adjoint=True)
     return solutions
+
+
+def gmres(
+    apply: Callable[[Vectors], Vectors], right_sides: Vectors, *, steps: int
+) -> tuple[Vectors, Float[Tensor, " n"]]:
+    """Minimise |A x - b| over the Krylov space of b, from products with A alone.
+
+    Returns the solutions and |A x - b| / |b|, worked out afresh from the solutions
+    (Saad and Schultz 1986, SIAM J. Sci. Stat. Comput. 7).
+    """
+    tiny = torch.finfo(right_sides.dtype).tiny
+    sizes = right_sides.norm(dim=-1).clamp_min(tiny)
+    steps = min(steps, right_sides.shape[1])
+    basis = right_sides.new_zeros(len(right_sides), steps + 1, right_sides.shape[1])
+    hessenberg = right_sides.new_zeros(len(right_sides), steps + 1, steps)
+    basis[:, 0] = right_sides / sizes[:, None]
+    for step in range(steps):
+        new = apply(basis[:, step])
+        for _ in range(2):  # once more, for what rounding left of the first time
+            known = basis[:, : step + 1]
+            parts = (known @ new[..., None])[..., 0]
+            new = new - (parts[:, None] @ known)[:, 0]
+            hessenberg[:, : step + 1, step] += parts
+        length = new.norm(dim=-1)
+        hessenberg[:, step + 1, step] = length
+        basis[:, step + 1] = new / length.clamp_min(tiny)[:, None]
+    first = torch.zeros_like(hessenberg[:, :, :1])
+    first[:, 0, 0] = sizes
+    # A Krylov space that is exhausted leaves columns of zeros, which QR cannot divide
+    # by; what that spoils shows in the residual.
+    weights = torch.linalg.lstsq(hessenberg, first).solution
+    solutions = (weights.mT @ basis[:, :-1])[:, 0]
+    left = (apply(solutions) - right_sides).norm(dim=-1) / sizes
+    return solutions, left.nan_to_num(torch.inf)
 
 
 def damped_least_squares(
@@ -75,6 +110,28 @@ def smallest_singular(
         vectors = torch.cholesky_solve(vectors, factors)
         vectors = vectors / vectors.norm(dim=1, keepdim=True)
     return (matrices @ vectors).norm(dim=1)[:, 0], vectors[..., 0]
+
+
+def smallest_singular_by_products(
+    push: Callable[[Vectors], Vectors],
+    pull: Callable[[Vectors], Vectors],
+    like: Vectors,
+    *,
+    rounds: int = 3,
+    steps: int = 60,
+) -> Float[Tensor, " n"]:
+    """Estimate the smallest singular value of A from products with A and A^T alone.
+
+    Inverse iteration on A^T A, solved by GMRES; the estimate lies at or above the
+    true value.
+    """
+    vectors = torch.linspace(1.0, 2.0, like.shape[1]).to(like).sin().expand_as(like)
+    for _ in range(rounds):
+        halfway, _ = gmres(pull, vectors, steps=steps)
+        vectors, _ = gmres(push, halfway, steps=steps)
+        vectors = vectors / vectors.norm(dim=-1, keepdim=True)
+    smallest: Tensor = push(vectors).norm(dim=-1)
+    return smallest
 
 
 def sorted_eigen(

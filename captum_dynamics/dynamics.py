@@ -96,6 +96,10 @@ class TangentMap(ABC):
     """dF = J dh + B dx at n states: what solvers need of a map's derivative."""
 
     @abstractmethod
+    def select(self, rows: Tensor) -> TangentMap:
+        """The derivative at some of the states."""
+
+    @abstractmethod
     def jacobians(self) -> Jacobians:
         """J, (n, d, d)."""
 
@@ -314,6 +318,10 @@ class _GenericTangent(TangentMap):
     def __init__(self, dynamics: DynamicsMap, states: States, inputs: Inputs) -> None:
         self._dynamics = dynamics
         self._at = states, inputs
+
+    def select(self, rows: Tensor) -> _GenericTangent:
+        states, inputs = self._at
+        return _GenericTangent(self._dynamics, states[rows], inputs[rows])
 
     def jacobians(self) -> Jacobians:
         return self._dynamics.jacobians(*self._at)

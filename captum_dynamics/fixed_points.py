@@ -23,12 +23,13 @@ from captum_dynamics._typing import (
     PerPoint,
     States,
 )
-from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.dynamics import DynamicsMap, TangentMap
 from captum_dynamics.exceptions import ConvergenceWarning
 from captum_dynamics.merging import connected_groups, nearest_leaders
 from captum_dynamics.solvers import (
     Iteration,
     MixedPrecision,
+    NewtonKrylov,
     Solution,
     Solver,
     Status,
@@ -170,7 +171,8 @@ def find_fixed_points(
         dynamics: the map.
         initial_states: starts (n, d), usually `runs.sample_states(512)`.
         inputs: constant input of each search, (n, k), or (1, k) for all.
-        solver: how to search; by default `MixedPrecision()`.
+        solver: how to search; by default `MixedPrecision()`, or `NewtonKrylov()` where
+            four Jacobians of one state do not fit `budget`.
         extra_starts: further starts drawn from the given ones: three quarters are
             mixtures of two to four of them, one quarter is uniform in their box.
         q_slow: speed 1/2 |g|^2 below which a point that is not fixed counts as slow.
@@ -209,7 +211,9 @@ def find_fixed_points(
         mixed = mix_states(starts, extra_starts, generator=generator)
         donors = torch.arange(extra_starts, device=starts.device) % len(starts)
         starts, inputs = torch.cat([starts, mixed]), torch.cat([inputs, inputs[donors]])
-    solver = MixedPrecision() if solver is None else solver
+    if solver is None:
+        dense = _fits_dense(dynamics.state_dim, budget)
+        solver = MixedPrecision() if dense else NewtonKrylov()
     units = work_units(len(starts), solver.bytes_per_row(dynamics), budget)
     alone = len(units) == 1 and executor is None
     search = partial(_search, dynamics, solver, q_slow, show_progress and alone)
@@ -367,14 +371,29 @@ def _merge_radii(
     kept = torch.unique(leaders)
     for chunk in row_chunks(len(kept), 4 * 8 * dynamics.state_dim**2):
         part = kept[chunk]
-        slopes = dynamics.tangent(states[part], inputs[part]).jacobians()
-        slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
-        smallest[part] = _linalg.smallest_singular(slopes)[0]
+        tangent = dynamics.tangent(states[part], inputs[part])
+        smallest[part] = _smallest_singular(tangent, states[part])
     smallest[rows] = smallest[leaders]
     degenerate = smallest < DEGENERATE_SINGULAR_VALUE
     simple = 2 * torch.maximum(norms, rounding) / smallest
     radii = torch.where(fixed, torch.maximum(simple, rounding), rounding)
     return torch.where(degenerate, DEGENERATE_RADIUS, radii), degenerate
+
+
+def _smallest_singular(tangent: TangentMap, states: States) -> PerPoint:
+    """Of J - I, at each state."""
+    if _fits_dense(states.shape[1], BUDGET):
+        slopes = tangent.jacobians()
+        slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
+        return _linalg.smallest_singular(slopes)[0]
+    return _linalg.smallest_singular_by_products(
+        lambda v: tangent.push(v) - v, lambda v: tangent.pull(v)[0] - v, states
+    )
+
+
+def _fits_dense(width: int, budget: int) -> bool:
+    """Whether one row may be searched with its Jacobian."""
+    return 4 * 8 * width**2 <= budget
 
 
 def _warn_all_failed(points: FixedPoints) -> None:

@@ -465,3 +465,14 @@ def test_an_lstm_has_the_points_of_its_resting_cells_and_no_others() -> None:
     assert len(ours) == len(theirs) == 5
     assert torch.cdist(ours, theirs).amin(1).max() < 1e-9
     assert reduced.residual_norms[reduced.converged].max() < 1e-12
+
+
+def test_a_map_too_wide_for_its_budget_is_searched_by_products() -> None:
+    torch.manual_seed(0)
+    dynamics = cd.adapt(nn.GRU(2, 120))
+    starts = 2 * torch.rand(3, 120, dtype=torch.float64) - 1
+    x = torch.zeros(1, 2)
+    dense = cd.find_fixed_points(dynamics, starts, x)
+    products = cd.find_fixed_points(dynamics, starts, x, budget=4 * 8 * 119**2)
+    assert products.converged.all()
+    assert (products.states - dense.states).abs().max() < 1e-9

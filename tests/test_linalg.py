@@ -167,3 +167,33 @@ def test_the_inverse_of_a_singular_matrix_is_nan_and_spoils_no_other() -> None:
 def test_condition_is_the_ratio_of_singular_values() -> None:
     a = torch.diag(torch.tensor([3.0, 2.0, 0.5])).to(torch.complex128)
     assert _linalg.condition(a[None]).tolist() == pytest.approx([6.0])
+
+
+def test_products_alone_solve_and_tell_the_smallest_singular_value() -> None:
+    a, b = (
+        matrices(4, 30, 30) / 12 - torch.eye(30, dtype=torch.float64),
+        matrices(4, 30),
+    )
+
+    def push(v: Tensor) -> Tensor:
+        return (a @ v[..., None])[..., 0]
+
+    def pull(v: Tensor) -> Tensor:
+        return (a.mT @ v[..., None])[..., 0]
+
+    solutions, left = _linalg.gmres(push, b, steps=30)
+    assert torch.allclose(solutions, _linalg.solve(a, b), atol=1e-9)
+    assert left.max() < 1e-12
+    few, left = _linalg.gmres(push, b, steps=4)
+    assert torch.allclose(left, (push(few) - b).norm(dim=1) / b.norm(dim=1))
+    assert (left > 1e-6).all()
+    known = torch.linalg.svdvals(a)[:, -1]
+    found = _linalg.smallest_singular_by_products(push, pull, b, rounds=20, steps=30)
+    assert torch.allclose(found, known, rtol=0.05)
+    assert (found >= known * (1 - 1e-12)).all()
+
+
+def test_products_with_a_zero_right_side_give_zero() -> None:
+    solutions, left = _linalg.gmres(lambda v: 2 * v, torch.zeros(2, 5), steps=3)
+    assert not solutions.any()
+    assert not left.any()

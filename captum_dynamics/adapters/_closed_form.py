@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from torch import Tensor
+
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.dynamics import TangentMap
@@ -11,6 +13,10 @@ from captum_dynamics.dynamics import TangentMap
 
 class ClosedTangent(TangentMap):
     """A derivative whose Jacobians are known in closed form."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> ClosedTangent:
+        """The derivative at some of the states."""
 
     @abstractmethod
     def input_jacobians(self) -> InputJacobians:

@@ -34,6 +34,11 @@ class GatedTangent(ClosedTangent):
     by_input: Tensor
     kept: States | None = None
 
+    def select(self, rows: Tensor) -> GatedTangent:
+        kept = None if self.kept is None else self.kept[rows]
+        by_state, by_input = self.by_state[rows], self.by_input[rows]
+        return GatedTangent(self.weights, by_state, by_input, kept)
+
     def jacobians(self) -> Jacobians:
         jacobians = scaled_sum(self.by_state, self.weights.recurrent)
         if self.kept is not None:

@@ -25,6 +25,10 @@ class StackTangent(ClosedTangent):
     widths: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    def select(self, rows: Tensor) -> StackTangent:
+        layers = tuple(layer.select(rows) for layer in self.layers)
+        return StackTangent(layers, self.widths, self.outputs)
+
     def jacobians(self) -> Jacobians:
         rows: list[Tensor] = []
         below, start = None, 0

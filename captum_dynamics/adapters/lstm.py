@@ -119,6 +119,10 @@ class LSTMTangent(ClosedTangent):
     by_output: Tensor
     by_cell: Tensor
 
+    def select(self, rows: Tensor) -> LSTMTangent:
+        parts = self.by_gates, self.kept, self.by_output, self.by_cell
+        return LSTMTangent(self.weights, *(part[rows] for part in parts))
+
     def jacobians(self) -> Jacobians:
         cells_by_h, outputs_by_h = self._through_gates(self.weights.recurrent)
         outputs_by_c = torch.diag_embed(self.by_cell * self.kept)
@@ -171,7 +175,7 @@ class LSTMTangent(ClosedTangent):
         directions = torch.cat([p_h, p_c], dim=-1)
         hard = (leak < LEAST_LEAK).any(-1)
         if hard.any():
-            whole = self._rows(hard)
+            whole = self.select(torch.nonzero(hard)[:, 0])
             directions[hard] = super(LSTMTangent, whole).newton_direction(
                 residuals[hard]
             )
@@ -195,10 +199,6 @@ class LSTMTangent(ClosedTangent):
     def _projected(self, jacobians: Tensor) -> Tensor:
         projection = self.weights.projection
         return jacobians if projection is None else projection @ jacobians
-
-    def _rows(self, rows: Tensor) -> LSTMTangent:
-        parts = self.by_gates, self.kept, self.by_output, self.by_cell
-        return LSTMTangent(self.weights, *(part[rows] for part in parts))
 
 
 class RestingLSTM(GatedLayer):

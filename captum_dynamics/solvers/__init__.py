@@ -7,6 +7,7 @@ from captum_dynamics.solvers.cascade import Cascade
 from captum_dynamics.solvers.dogleg import Dogleg
 from captum_dynamics.solvers.gradient import GradientDescent
 from captum_dynamics.solvers.iteration import Iteration
+from captum_dynamics.solvers.krylov import NewtonKrylov
 from captum_dynamics.solvers.levenberg_marquardt import LevenbergMarquardt
 from captum_dynamics.solvers.mixed_precision import MixedPrecision
 from captum_dynamics.solvers.newton import Newton
@@ -20,6 +21,7 @@ __all__ = [
     "LevenbergMarquardt",
     "MixedPrecision",
     "Newton",
+    "NewtonKrylov",
     "Solution",
     "Solver",
     "Status",

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import optimize
-from torch import Tensor
+from torch import Tensor, nn
 
 import captum_dynamics as cd
+from captum_dynamics.adapters._gated import GatedTangent
 from captum_dynamics.solvers import (
     Cascade,
     Dogleg,
@@ -17,6 +18,7 @@ from captum_dynamics.solvers import (
     LevenbergMarquardt,
     MixedPrecision,
     Newton,
+    NewtonKrylov,
     Solver,
     Status,
 )
@@ -38,6 +40,7 @@ from captum_dynamics.testing.systems import (
 SOLVERS = [
     MixedPrecision(),
     Dogleg(max_steps=100),
+    NewtonKrylov(max_steps=100, patience=30),
     LevenbergMarquardt(max_steps=100, patience=30),
     Newton(max_steps=100, patience=30),
     Newton(damping=0.5, max_steps=100, patience=30),
@@ -260,7 +263,7 @@ def test_a_cycle_stalls_iteration() -> None:
     assert int(solution.steps) < 200
 
 
-@pytest.mark.parametrize("solver", SOLVERS[1:5], ids=name)
+@pytest.mark.parametrize("solver", SOLVERS[1:6], ids=name)
 def test_a_budget_of_one_step_runs_out(solver: Solver) -> None:
     short = type(solver)(max_steps=1)
     system = coupled_switches()
@@ -344,3 +347,38 @@ def test_dogleg_takes_no_step_that_raises_the_residual() -> None:
         )
         assert (residuals.norm(dim=-1) <= before).all()
         assert torch.equal(residuals, dynamics.residual(states, inputs))
+
+
+def test_krylov_finds_what_solves_find_without_a_jacobian(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    gru = nn.GRU(2, 200)
+    with torch.no_grad():
+        gru.weight_hh_l0.mul_(2)
+    dynamics, starts = cd.adapt(gru), 2 * torch.rand(4, 200, dtype=torch.float64) - 1
+    inputs = torch.zeros(4, 2, dtype=torch.float64)
+    solved = Dogleg().solve(dynamics, starts, inputs)
+    monkeypatch.setattr(GatedTangent, "jacobians", None)
+    solution = NewtonKrylov(krylov_dims=80).solve(dynamics, starts, inputs)
+    assert solution.status.tolist() == [Status.CONVERGED] * 4
+    assert (solution.states - solved.states).abs().max() < 1e-9
+
+
+def test_krylov_solves_where_its_products_do_not_suffice() -> None:
+    # Multipliers all around 1: three products tell little of fifty dimensions.
+    torch.manual_seed(0)
+    angles = torch.linspace(0.1, 3, 25, dtype=torch.float64)
+    turns = torch.block_diag(
+        *(
+            0.99 * torch.tensor([[a.cos(), -a.sin()], [a.sin(), a.cos()]])
+            for a in angles
+        )
+    ).double()
+    dynamics = cd.FunctionAdapter(lambda h, x: torch.tanh(h @ turns.mT), 50, 0)
+    starts, none = torch.randn(3, 50).double(), torch.zeros(3, 0).double()
+    few = {"krylov_dims": 3, "forcing": 1e-3}
+    solution = NewtonKrylov(**few).solve(dynamics, starts, none)
+    assert solution.status.tolist() == [Status.CONVERGED] * 3
+    alone = NewtonKrylov(**few, fallback_bytes=0).solve(dynamics, starts, none)
+    assert (alone.steps > solution.steps).all()
