@@ -35,6 +35,7 @@ from captum_dynamics.fixed_points import (
     find_fixed_points,
     find_slow_points,
 )
+from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
@@ -61,6 +62,7 @@ __all__ = [
     "FunctionAdapter",
     "Kind",
     "LayerNotFoundError",
+    "LeadingModes",
     "Linearization",
     "NamedInputs",
     "RecordingWarning",
@@ -76,6 +78,7 @@ __all__ = [
     "connect",
     "find_fixed_points",
     "find_slow_points",
+    "leading_modes",
     "linearize",
     "list_adapters",
     "load",

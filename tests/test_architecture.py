@@ -28,7 +28,7 @@ RANKS = (
     ("adapters", "solvers"),
     ("calling",),
     ("recording", "fixed_points"),
-    ("linearization", "continuation", "matching"),
+    ("linearization", "leading", "continuation", "matching"),
     ("completeness", "certificates"),
     ("survey", "topology"),
     ("attr",),

@@ -10,7 +10,7 @@ from captum_dynamics._typing import Inputs, Mask, PerPoint, States
 from captum_dynamics.dynamics import DynamicsMap, TangentMap
 from captum_dynamics.fixed_points._points import FixedPoints, Kind
 from captum_dynamics.merging import nearest_leaders
-from captum_dynamics.solvers import Solution, Status
+from captum_dynamics.solvers import Solution
 
 DEGENERATE_SINGULAR_VALUE = 1e-4
 DEGENERATE_RADIUS = 1e-2
@@ -19,13 +19,21 @@ SAME_SLOPES = 1e-8
 
 
 def label(
-    dynamics: DynamicsMap, solution: Solution, inputs: Inputs, q_slow: float
+    dynamics: DynamicsMap,
+    solution: Solution,
+    inputs: Inputs,
+    q_slow: float,
+    at_rest: Mask,
 ) -> FixedPoints:
-    """Tell fixed points from slow and spurious ones, and bound their errors."""
+    """Tell fixed points, which are `at_rest`, from slow and spurious ones.
+
+    The error of a fixed point is bounded, and with it the distance within which two
+    are one.
+    """
     states, norms = solution.states, solution.residual_norms
     kind = torch.full_like(solution.status, int(Kind.UNCONVERGED))
     kind[0.5 * norms**2 < q_slow] = int(Kind.SLOW)
-    kind[solution.status == Status.CONVERGED] = int(Kind.FIXED)
+    kind[at_rest] = int(Kind.FIXED)
     hidden = _outside_box(dynamics, states, inputs) | _gated(dynamics, states, inputs)
     kind[hidden & (kind != Kind.UNCONVERGED)] = int(Kind.SPURIOUS)
     radii, degenerate = _merge_radii(dynamics, solution, inputs, kind == Kind.FIXED)

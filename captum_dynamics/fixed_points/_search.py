@@ -114,23 +114,29 @@ def find_slow_points(
     initial_states: States,
     inputs: GivenInputs,
     *,
+    solver: Solver | None = None,
     steps: int = 50,
     q_slow: float = Q_SLOW,
 ) -> FixedPoints:
-    """Relax visited states for some steps, and keep where they are then.
+    """Find states where the dynamics linger, near visited ones.
 
-    Fast directions die out and the states lie on the slow manifold, where there is
-    one. Minimising q to the end would move them off it, to its few true fixed points.
+    By default visited states are relaxed for some steps: fast directions die out and
+    the states lie on the slow manifold, where there is one. Minimising q to the end
+    would move them off it, to its few true fixed points; with
+    `solver=LevenbergMarquardt(atol=(2 * q) ** 0.5)` it stops at a speed q.
 
     Args:
         dynamics: the map.
         initial_states: visited states (n, d).
         inputs: constant input, (n, k) or (1, k).
-        steps: steps of relaxation.
+        solver: how to slow down; by default `Iteration`, which relaxes.
+        steps: steps of relaxation, where no solver is given.
         q_slow: speed below which a point counts as slow.
 
     Returns:
-        One row a start; `kind` is SLOW where the speed allows it.
+        One row a start; `kind` is SLOW where the speed allows it, and FIXED where |g|
+        is within the tolerance of a fixed point. See `captum_dynamics.leading_modes`
+        and `FixedPoints.speed` for how slow each is.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -140,9 +146,12 @@ def find_slow_points(
         True
     """
     _checks.check_positive("steps", steps)
+    _checks.check_positive("q_slow", q_slow)
     starts, inputs = _checked(dynamics, initial_states, inputs)
     relaxation = Iteration(max_steps=steps, patience=steps + 1)
-    return label(dynamics, relaxation.solve(dynamics, starts, inputs), inputs, q_slow)
+    solution = (solver or relaxation).solve(dynamics, starts, inputs)
+    at_rest = solution.residual_norms <= relaxation.tolerances(solution.states)
+    return label(dynamics, solution, inputs, q_slow, at_rest)
 
 
 def mix_states(
@@ -182,7 +191,8 @@ def _search(
     inputs: Inputs,
 ) -> FixedPoints:
     solution = solver.solve(dynamics, starts, inputs, show_progress=show_progress)
-    return label(dynamics, solution, inputs, q_slow)
+    found = solution.status == Status.CONVERGED
+    return label(dynamics, solution, inputs, q_slow, found)
 
 
 def _warn_all_failed(points: FixedPoints) -> None:
