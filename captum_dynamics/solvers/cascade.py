@@ -1,4 +1,4 @@
-"""One solver after another, where the first one fails."""
+"""Another solver for the searches in which the first one fails."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from captum_dynamics.solvers._base import Solution, Solver, Status
 
 @dataclass(frozen=True)
 class Cascade(Solver):
-    """Search with one solver, and go on with another where it does not converge.
+    """Search with one solver, and anew with another where it does not converge.
 
     A cheap method for the many, a careful one for the few: `Dogleg` first, then
     `LevenbergMarquardt`, which follows curved valleys of slow states and converges
@@ -21,8 +21,8 @@ class Cascade(Solver):
 
     Attributes:
         first: the solver of all searches.
-        then: the solver of those that did not converge, from where they ended; those
-            that left the finite numbers begin anew.
+        then: the solver of those that did not converge, from their start: where the
+            first one ended is a dead end as a rule.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -63,10 +63,11 @@ class Cascade(Solver):
         failed = torch.nonzero(found.status != Status.CONVERGED)[:, 0]
         if not len(failed):
             return found
-        lost = (found.status[failed] == Status.NONFINITE)[:, None]
-        starts = torch.where(lost, initial_states[failed], found.states[failed])
         again = self.then.solve(
-            dynamics, starts, inputs[failed], show_progress=show_progress
+            dynamics,
+            initial_states[failed],
+            inputs[failed],
+            show_progress=show_progress,
         )
         return Solution(
             found.states.index_copy(0, failed, again.states),

@@ -49,7 +49,7 @@ class MixedPrecision(Solver):
 
     coarse: Solver = field(
         default=Cascade(
-            Dogleg(atol=4e-5, rtol=0.0, max_steps=25, patience=8),
+            Dogleg(atol=4e-5, rtol=0.0, max_steps=15, patience=5),
             LevenbergMarquardt(atol=4e-5, rtol=0.0, max_steps=40, patience=10),
         )
     )
