@@ -163,7 +163,6 @@ def _first_names(findings: Findings, rows: Tensor) -> str:
 
 def _modes(findings: Findings) -> Picture:
     slow, visits = findings.manifold, findings.visits
-    leading = slow.linearization.right_eigenvectors[:, :, 0].real
     return picture(
         plots.plot_modes(findings),
         "What the slow mode keeps",
@@ -174,7 +173,7 @@ def _modes(findings: Findings) -> Picture:
             ("theta", "component 1", "component 2", "r1 along 1", "r1 along 2"),
             slow.theta.tolist(),
             *_columns(visits.project(slow.points.states)),
-            *_columns(visits.project_directions(leading)),
+            *_columns(visits.project_directions(slow.leading_axes[:, 0])),
         ),
     )
 
