@@ -132,11 +132,16 @@ class Words:
         known = ~self.scores.isnan()
         return _correlation(self.projections[known], self.scores[known])
 
+    def ranked(self, count: int, *, positive: bool) -> Tensor:
+        """Rows of the words that push the readout one way, the strongest first."""
+        pushes = self.projections if positive else -self.projections
+        order = pushes.argsort(descending=True)
+        return order[pushes[order] > 0][:count]
+
     def strongest(self, count: int, *, positive: bool) -> list[str]:
-        """Names of the words that push the readout most in one direction."""
-        order = self.projections.argsort(descending=positive)
-        known = order[~self.projections[order].isnan()]
-        return [self.names[row] for row in known[:count].tolist()]
+        """Names of the words that push the readout one way, the strongest first."""
+        rows = self.ranked(count, positive=positive)
+        return [self.names[row] for row in rows.tolist()]
 
     def classes(self, count: int = 100) -> dict[str, Tensor]:
         """Rows of the most positive, most negative and most neutral words.

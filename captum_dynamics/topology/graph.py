@@ -82,11 +82,13 @@ class FixedPointGraph:
         lines = [f"{nodes}; {counted(self.graph.number_of_edges(), 'connection')}"]
         for source, target, data in self.graph.edges(data=True):
             share = f"{data['directions']} of {data['tried']} directions"
-            lines.append(
-                f"  {source} -> {target}: {share}, {data['transit_steps']} steps"
-            )
+            end = _describe_end(target, self.graph.nodes[target])
+            lines.append(f"  {source} -> {end}: {share}, {data['transit_steps']} steps")
         for node, fraction in self.basins.items():
             lines.append(f"  basin of {node}: {fraction:.0%} of sampled states")
+        elsewhere = self.graph.graph.get("basin_unresolved", 0.0)
+        if elsewhere > 0:
+            lines.append(f"  no known attractor: {elsewhere:.1%} of sampled states")
         return "\n".join(lines)
 
 
@@ -94,6 +96,14 @@ def counted(count: int, noun: str) -> str:
     """A number with its noun, such as "2 saddles"; adjectives stay as they are."""
     regular = noun.endswith(("attractor", "saddle", "repeller", "point", "connection"))
     return f"{count} {noun}s" if regular and count != 1 else f"{count} {noun}"
+
+
+def _describe_end(node: int, data: dict[str, Any]) -> str:
+    if data["kind"] != "unresolved":
+        return str(node)
+    if data.get("diverged"):
+        return f"{node} (runs off)"
+    return f"{node} (at rest)" if data.get("at_rest") else f"{node} (still moves)"
 
 
 def _describe(data: dict[str, Any]) -> str:
