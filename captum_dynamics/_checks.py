@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsIndex
+
 import torch
 from torch import Tensor
 
@@ -15,13 +17,12 @@ def check_matrix(
         raise ValueError(
             f"Expected `{name}` to have shape (n, {columns}), got {tuple(value.shape)}."
         )
-    check_finite(name, value)
     if device is not None and value.device != device:
         raise ValueError(
             f"Expected `{name}` on {device}, where the dynamics live, "
             f"got {value.device}; move it with `.to(...)`."
         )
-    return value
+    return check_finite(name, value)
 
 
 def check_rows(name: str, value: Tensor) -> Tensor:
@@ -72,6 +73,15 @@ def check_finite(name: str, value: Tensor) -> Tensor:
         raise ValueError(
             f"Expected `{name}` to be finite, got {bad} NaN or infinite of "
             f"{value.numel()} values."
+        )
+    return value
+
+
+def check_count(name: str, value: int, least: int = 1) -> int:
+    """Return `value` if it is a whole number of at least `least`."""
+    if not isinstance(value, SupportsIndex) or value < least:
+        raise ValueError(
+            f"Expected `{name}` to be a whole number of at least {least}, got {value}."
         )
     return value
 

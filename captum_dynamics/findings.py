@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from captum_dynamics._typing import PerPoint
+from captum_dynamics._typing import PerPoint, StepMask
 from captum_dynamics.fixed_points import FixedPoints
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.topology import FixedPointGraph, SlowManifold
@@ -26,7 +27,7 @@ class Setting:
         input_dim: width k of the layer's input.
         sequences: number of recorded sequences.
         steps: number of recorded steps.
-        target: the output that is explained.
+        target: the output that is explained, and for which sequences.
         seed: seed of every random choice.
         search: how all searches for fixed points ended.
         versions: release of each package the numbers depend on.
@@ -64,14 +65,14 @@ class Visits:
         reference_input: (k,) the constant input of the searches.
     """
 
-    centre: Tensor
-    axes: Tensor
-    variance: Tensor
-    untrained_variance: Tensor
-    plane: Tensor
-    readouts: Tensor
+    centre: Float[Tensor, " d"]
+    axes: Float[Tensor, "2 d"]
+    variance: Float[Tensor, " r"]
+    untrained_variance: Float[Tensor, " fresh"]
+    plane: Float[Tensor, "m 2"]
+    readouts: Float[Tensor, " m"]
     task_step: float
-    reference_input: Tensor
+    reference_input: Float[Tensor, " k"]
 
     def project(self, states: Tensor) -> Tensor:
         """Coordinates (n, 2) of states in the plane of the pictures."""
@@ -108,59 +109,64 @@ class Words:
     Attributes:
         names: the words, or other names of inputs.
         projections: (v,) mean over points of (w.r_1)(l_1.B (x - x*)): the change of
-            the readout that the input leaves on the slowest mode.
+            the readout that the input leaves on the slowest mode; of a pair that
+            turns, on both of its members. Points whose slowest mode is not independent
+            of the others are left out; NaN where none is.
         spreads: (v,) standard deviation of it over the points.
         plane: (v, 2) mean over points of B (x - x*) in the plane of the pictures.
         scores: (v,) what is known of the words, such as the weights of a bag of words;
             NaN where nothing is.
-        leading: (2,) mean left eigenvector l_1 in the plane, of unit length.
+        leading: (2,) mean of (w.r_1) l_1 in the plane, of unit length.
     """
 
     names: tuple[str, ...]
-    projections: PerPoint
-    spreads: PerPoint
-    plane: Tensor
-    scores: PerPoint
-    leading: Tensor
+    projections: Float[Tensor, " v"]
+    spreads: Float[Tensor, " v"]
+    plane: Float[Tensor, "v 2"]
+    scores: Float[Tensor, " v"]
+    leading: Float[Tensor, " 2"]
 
     @property
     def score_correlation(self) -> float:
-        """Pearson correlation of projections with known scores."""
+        """Pearson correlation of projections with known scores; NaN if undefined."""
         known = ~self.scores.isnan()
-        if int(known.sum()) < 3:
-            return float("nan")
-        pair = torch.stack([self.projections[known], self.scores[known]])
-        return float(torch.corrcoef(pair)[0, 1])
+        return _correlation(self.projections[known], self.scores[known])
+
+    def ranked(self, count: int, *, positive: bool) -> Tensor:
+        """Rows of the words that push the readout one way, the strongest first."""
+        pushes = self.projections if positive else -self.projections
+        order = pushes.argsort(descending=True)
+        return order[pushes[order] > 0][:count]
 
     def strongest(self, count: int, *, positive: bool) -> list[str]:
-        """Names of the words that push the readout most in one direction."""
-        order = self.projections.argsort(descending=positive)[:count]
-        return [self.names[row] for row in order.tolist()]
+        """Names of the words that push the readout one way, the strongest first."""
+        rows = self.ranked(count, positive=positive)
+        return [self.names[row] for row in rows.tolist()]
 
     def classes(self, count: int = 100) -> dict[str, Tensor]:
         """Rows of the most positive, most negative and most neutral words.
 
-        By known scores where there are any, else by the projections themselves.
+        By known scores where there are any, else by the projections themselves; words
+        without such a number are in no class.
         """
         known = not bool(self.scores.isnan().all())
-        ranked = (self.scores if known else self.projections).nan_to_num(0.0)
-        count = max(1, min(count, len(ranked) // 3))
-        order = ranked.argsort()
-        neutral = ranked.abs().argsort()[:count]
+        values = self.scores if known else self.projections
+        order = values.argsort()[: int((~values.isnan()).sum())]  # NaN comes last
+        count = max(1, min(count, len(order) // 3))
         return {
             "negative": order[:count],
-            "neutral": neutral,
+            "neutral": order[values[order].abs().argsort()[:count]],
             "positive": order[-count:],
         }
 
     def class_projections(self, count: int = 100) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation of the projections in each of `classes`."""
-        classes = self.classes(count)
-        parts = {name: self.projections[rows] for name, rows in classes.items()}
-        return {
-            name: (float(part.mean()), float(part.std(unbiased=False)))
-            for name, part in parts.items()
-        }
+        summaries = {}
+        for name, rows in self.classes(count).items():
+            mean = self.projections[rows].mean()
+            spread = (self.projections[rows] - mean).square().mean().sqrt()
+            summaries[name] = (float(mean), float(spread))
+        return summaries
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +182,7 @@ class Explanation:
     """
 
     method: str
-    contributions: Tensor
+    contributions: Float[Tensor, "n t"]
     deltas: PerPoint
     seconds: float
 
@@ -201,14 +207,13 @@ class Documents:
     tokens: tuple[tuple[str, ...], ...]
     outputs: PerPoint
     baseline_outputs: PerPoint
-    valid: Tensor
+    valid: StepMask
     explanations: tuple[Explanation, ...]
 
     def agreement(self, row: int) -> float:
-        """Correlation over steps of one explanation with the first."""
+        """Correlation over steps of a method with the first; NaN if undefined."""
         ours = self.explanations[0].contributions[self.valid]
-        theirs = self.explanations[row].contributions[self.valid]
-        return float(torch.corrcoef(torch.stack([ours, theirs]))[0, 1])
+        return _correlation(ours, self.explanations[row].contributions[self.valid])
 
     def accumulated(self, row: int) -> Tensor:
         """Baseline output plus one explanation's contributions so far, (n, t + 1)."""
@@ -235,7 +240,7 @@ class Findings:
     setting: Setting
     graph: FixedPointGraph
     manifold: SlowManifold
-    readout: Tensor
+    readout: Float[Tensor, " d"]
     visits: Visits
     words: Words
     documents: Documents
@@ -271,3 +276,15 @@ class Findings:
         axis, readout = self.manifold.axis[read], self.readout[read]
         size = axis.norm() * readout.norm()
         return float((axis @ readout).abs() / size) if float(size) > 0 else float("nan")
+
+
+def _correlation(first: PerPoint, second: PerPoint) -> float:
+    """Pearson correlation; NaN for fewer than three pairs, or where one is constant."""
+    pair = torch.stack([first, second])
+    centred = pair - pair.mean(1, keepdim=True)
+    sizes = centred.norm(dim=1)
+    # What varies less than rounding does not vary.
+    varies = sizes > 1e-12 * pair.norm(dim=1)
+    if len(first) < 3 or not bool(varies.all()):
+        return float("nan")
+    return float(centred[0] @ centred[1] / sizes.prod())

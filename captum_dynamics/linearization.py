@@ -79,6 +79,13 @@ class Linearization:
         return torch.where(sizes <= 1, -1 / sizes.log(), torch.nan).abs()
 
     @property
+    def slowest_decay(self) -> PerPoint:
+        """Largest time constant (n,) of a mode that does not grow; NaN if all grow."""
+        times = self.time_constants
+        slowest = times.nan_to_num(nan=-torch.inf, posinf=torch.inf).amax(-1)
+        return torch.where(slowest >= 0, slowest, torch.nan)
+
+    @property
     def growth_times(self) -> Tensor:
         """Steps (n, d) in which a mode doubles, ln 2 / ln|lambda|; NaN if it decays."""
         sizes = self.eigenvalues.abs()
@@ -120,13 +127,20 @@ class Linearization:
         rows = []
         for row, verdict in enumerate(self.stability.tolist()):
             size = float(self.spectral_radius[row])
-            tau = float(self.time_constants[row].nan_to_num(0.0).max())
             rows.append(
                 f"{row}: {Stability(verdict).name.lower()}, "
                 f"{int(self.unstable_dims[row])} unstable, |lambda_1| = {size:.4f}, "
-                f"slowest decay {tau:.1f} steps"
+                f"{_decay_in_words(float(self.slowest_decay[row]))}"
             )
         return "\n".join(rows)
+
+
+def _decay_in_words(steps: float) -> str:
+    if math.isnan(steps):
+        return "no mode decays"
+    if math.isinf(steps):
+        return "the slowest mode does not decay"
+    return f"slowest decay {steps:.1f} steps"
 
 
 def linearize(

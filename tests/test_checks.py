@@ -85,3 +85,14 @@ def test_lengths_may_be_one_and_the_whole() -> None:
 def test_what_is_not_positive_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="Expected `atol` to be positive"):
         _checks.check_positive("atol", value)
+
+
+@pytest.mark.misuse
+@pytest.mark.parametrize("value", [0, -3, 2.5, float("nan"), "two"])
+def test_what_counts_nothing_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="`starts` to be a whole number of at least 1"):
+        _checks.check_count("starts", value)  # type: ignore[arg-type]
+
+
+def test_a_count_may_be_as_small_as_is_said() -> None:
+    assert _checks.check_count("basin_samples", 0, least=0) == 0

@@ -208,3 +208,20 @@ def test_no_points_and_foreign_points_are_refused() -> None:
         cd.linearize(system.dynamics, points[:0])
     with pytest.raises(ValueError, match=r"`points.states` to have shape \(n, 2\)"):
         cd.linearize(coupled_switches().dynamics, points)
+
+
+@pytest.mark.parametrize(
+    ("rates", "said", "steps"),
+    [
+        ([0.5, 0.9], "slowest decay 9.5 steps", -1 / math.log(0.9)),
+        ([1.5, 0.9], "slowest decay 9.5 steps", -1 / math.log(0.9)),
+        ([1.0, 0.5], "the slowest mode does not decay", math.inf),
+        ([1.5, 2.0], "no mode decays", math.nan),
+    ],
+)
+def test_summary_says_in_words_what_does_not_decay(
+    rates: list[float], said: str, steps: float
+) -> None:
+    linear = linear_map([[rates[0], 0.0], [0.0, rates[1]]])
+    assert linear.summary().endswith(said)
+    assert float(linear.slowest_decay) == pytest.approx(steps, nan_ok=True)

@@ -111,7 +111,6 @@ def adapt(
         StateLayout(blocks=(Block(name='h', size=8),))
     """
     found = find_layer(model, layer)
-    _refuse_opaque(found)
     adapter = _lookup(type(found))
     if adapter is None:
         raise AdapterNotFoundError(
@@ -128,21 +127,10 @@ def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
         raise TypeError(
             f"Expected `model` to be a torch.nn.Module, got {type(model).__name__}."
         )
-    if isinstance(layer, nn.Module):
-        if all(module is not layer for module in model.modules()):
-            raise LayerNotFoundError(
-                f"The given {type(layer).__name__} is not part of `model`."
-                + _listing(model)
-            )
-        return layer
-    if layer is None:
-        return _only_layer(model)
-    try:
-        return model.get_submodule(layer)
-    except AttributeError:
-        raise LayerNotFoundError(
-            f"`model` has no layer at {layer!r}." + _listing(model)
-        ) from None
+    _refuse_opaque(model)
+    found = _only_layer(model) if layer is None else _find(model, layer)
+    _refuse_opaque(found)
+    return found
 
 
 def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -152,6 +140,22 @@ def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
         for path, module in model.named_modules()
         if _lookup(type(module)) is not None
     }
+
+
+def _find(model: nn.Module, layer: str | nn.Module) -> nn.Module:
+    if isinstance(layer, nn.Module):
+        if all(module is not layer for module in model.modules()):
+            raise LayerNotFoundError(
+                f"The given {type(layer).__name__} is not part of `model`."
+                + _listing(model)
+            )
+        return layer
+    try:
+        return model.get_submodule(layer)
+    except AttributeError:
+        raise LayerNotFoundError(
+            f"`model` has no layer at {layer!r}." + _listing(model)
+        ) from None
 
 
 def _only_layer(model: nn.Module) -> nn.Module:
@@ -182,8 +186,8 @@ def _refuse_opaque(layer: nn.Module) -> None:
     if isinstance(layer, torch.jit.ScriptModule):
         raise refuse(
             layer,
-            "it is scripted or traced, and its equations cannot be read; adapt the "
-            "original module, before `torch.jit`.",
+            "it is scripted or traced, so that hooks do not fire in it and its "
+            "equations cannot be read; use the original module, before `torch.jit`.",
         )
     if "quantized" in type(layer).__module__:
         raise refuse(

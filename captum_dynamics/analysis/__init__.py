@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from captum_dynamics.analysis._analysis import Analysis, load
-from captum_dynamics.analysis._run import NamedInputs, analyze
+from captum_dynamics.analysis._given import NamedInputs
+from captum_dynamics.analysis._run import analyze
 
 __all__ = [
     "Analysis",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from captum_dynamics.analysis._files import read, save
-from captum_dynamics.exceptions import FileFormatError
+from captum_dynamics.export.archive import LARGEST
 from captum_dynamics.findings import Findings
 from captum_dynamics.report import write_report
 from captum_dynamics.report.summary import summarize
@@ -39,14 +39,18 @@ class Analysis(Findings):
         return save(self, path)
 
 
-def load(path: str | Path) -> Analysis:
+def load(path: str | Path, *, max_bytes: int = LARGEST) -> Analysis:
     """Read an analysis that `Analysis.save` wrote.
 
+    Nothing in the file is run; types, shapes and what belongs together are checked.
+
+    Args:
+        path: the file.
+        max_bytes: bytes that the file may unpack to.
+
     Raises:
-        FileNotFoundError: when there is no such file.
-        FileFormatError: when the file is truncated, foreign, or of a newer version.
+        OSError: when the file cannot be read; FileNotFoundError when there is none.
+        FileFormatError: when the file is damaged, foreign, of a newer version, or
+            unpacks to more than `max_bytes`.
     """
-    result = read(path, Analysis)
-    if not isinstance(result, Analysis):
-        raise FileFormatError(f"{path} holds a {type(result).__name__}, no analysis.")
-    return result
+    return read(path, Analysis, max_bytes=max_bytes)

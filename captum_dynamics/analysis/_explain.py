@@ -4,89 +4,21 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from captum_dynamics._typing import Inputs
-from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters import Call
+from captum_dynamics.analysis._given import Explained
 from captum_dynamics.attr import DynamicsAttribution, LayerInputForward
 from captum_dynamics.attr._host import Arguments, Host
-from captum_dynamics.calling import ModelInputs, call_model
 from captum_dynamics.findings import Documents, Explanation
 from captum_dynamics.recording import Trajectories
-
-
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """The sequences to explain, in the form that Captum's methods take.
-
-    Attributes:
-        model: the host model.
-        layer: its recurrent layer.
-        dynamics: the layer's map.
-        given: what the model was called with, all sequences.
-        runs: what was recorded of them.
-        count: number of sequences to explain, from the first.
-        given_target: the column asked for.
-    """
-
-    model: nn.Module
-    layer: nn.Module
-    dynamics: RecurrentAdapter
-    given: ModelInputs
-    runs: Trajectories
-    count: int
-    given_target: int | None
-
-    @property
-    def forward(self) -> Callable[..., Any]:
-        """The model as a function of positional arguments."""
-        if not isinstance(self.given, Mapping):
-            return self.model
-        names = tuple(self.given)
-
-        def forward(*values: Any) -> Any:
-            return self.model(**dict(zip(names, values, strict=True)))
-
-        return forward
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Positional arguments of the explained sequences."""
-        if isinstance(self.given, Tensor):
-            values: tuple[Any, ...] = (self.given,)
-        elif isinstance(self.given, Mapping):
-            values = tuple(self.given.values())
-        else:
-            values = tuple(self.given)
-        rows = len(self.runs.states)
-        # Without a batch axis in front nothing can be selected: explain them all.
-        if not isinstance(values[0], Tensor) or len(values[0]) != rows:
-            return values
-        return tuple(
-            v[: self.count]
-            if isinstance(v, Tensor) and v.ndim and len(v) == rows
-            else v
-            for v in values
-        )
-
-    @property
-    def target(self) -> int | None:
-        """The column to explain; chosen where there is only one."""
-        with torch.no_grad():
-            output = call_model(self.forward, self.arguments)
-        if self.given_target is not None or output.ndim == 1:
-            return self.given_target
-        if output.shape[1] == 1:
-            return 0
-        raise ValueError(
-            f"Expected a `target` between 0 and {output.shape[1] - 1} to say which "
-            f"output of the model to explain, got None."
-        )
 
 
 def readout_direction(explained: Explained) -> Tensor:
@@ -100,28 +32,30 @@ def readout_direction(explained: Explained) -> Tensor:
 
 def explain(
     explained: Explained,
+    runs: Trajectories,
     reference: Inputs,
     compare: Sequence[Callable[..., Any]],
     tokens: Sequence[Sequence[str]] | None,
+    seed: int,
 ) -> Documents:
     """Attribute with our method, then with each of Captum's."""
-    arguments = explained.arguments
     host = Host(explained.forward, explained.layer, explained.dynamics)
-    outputs, call = host.run(Arguments((), explained.target, arguments))
+    arguments = Arguments((), explained.target, explained.arguments)
+    outputs, call = host.run(arguments)
     baseline = reference.expand_as(call.inputs)
     with torch.no_grad():
-        unread = host.outputs_from_inputs(
-            Arguments((), explained.target, arguments), baseline
-        )
+        unread = host.outputs_from_inputs(arguments, baseline).reshape(-1)
     ours = _ours(explained, reference)
-    theirs = [_theirs(explained, method, call, baseline) for method in compare]
+    theirs = []
+    for method in compare:
+        with _seeded(seed, call.inputs.device):
+            theirs.append(_theirs(explained, method, call, baseline))
     rows, steps = call.inputs.shape[:2]
-    valid = explained.runs.valid[:rows, :steps]
     return Documents(
-        _names(tokens, rows, explained.runs.lengths),
+        _names(tokens, runs.lengths[:rows]),
         outputs.detach().double(),
         unread.detach().double(),
-        valid,
+        runs.valid[:rows, :steps],
         (ours, *theirs),
     )
 
@@ -130,12 +64,15 @@ def _ours(explained: Explained, reference: Inputs) -> Explanation:
     method = DynamicsAttribution(
         explained.forward, explained.layer, reference=reference[0]
     )
+    first, *others = explained.arguments
     began = time.perf_counter()
     values, deltas = method.attribute(
-        explained.arguments, target=explained.target, return_convergence_delta=True
+        first,
+        target=explained.target,
+        additional_forward_args=tuple(others),
+        return_convergence_delta=True,
     )
     seconds = time.perf_counter() - began
-    (values,) = values
     total = values.detach().double().sum(-1)
     return Explanation("DynamicsAttribution", total, deltas.double(), seconds)
 
@@ -165,14 +102,32 @@ def _theirs(
     values, deltas = result if promises else (result, None)
     total = values.detach().double().sum(-1)
     missing = torch.full((len(total),), torch.nan, dtype=torch.float64)
-    found = missing if deltas is None else deltas.detach().double().reshape(-1)
+    if deltas is None:
+        return Explanation(type(algorithm).__name__, total, missing, seconds)
+    # Methods that draw samples give a delta for each, sample after sample of a row.
+    found = deltas.detach().double().reshape(len(total), -1).mean(1)
     return Explanation(type(algorithm).__name__, total, found, seconds)
 
 
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed the global generators that Captum draws from, and put them back."""
+    numpys = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(numpys)  # noqa: NPY002
+
+
 def _names(
-    tokens: Sequence[Sequence[str]] | None, rows: int, lengths: Tensor
+    tokens: Sequence[Sequence[str]] | None, lengths: Tensor
 ) -> tuple[tuple[str, ...], ...]:
     if tokens is None:
-        counts = lengths[:rows].tolist()
-        return tuple(tuple(str(step) for step in range(n)) for n in counts)
-    return tuple(tuple(names) for names in tokens[:rows])
+        return tuple(tuple(map(str, range(steps))) for steps in lengths.tolist())
+    return tuple(tuple(names) for names in tokens[: len(lengths)])

@@ -7,8 +7,9 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from captum_dynamics._typing import Inputs, PerPoint, States
-from captum_dynamics.adapters import RecurrentAdapter, adapt
+from captum_dynamics._typing import Inputs, Mask, PerPoint, States
+from captum_dynamics.adapters import adapt
+from captum_dynamics.attr.modes import LARGEST_CONDITION
 from captum_dynamics.findings import Visits, Words
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.recording import Trajectories
@@ -53,7 +54,6 @@ def task_step(runs: Trajectories) -> float:
 
 
 def measure_words(
-    dynamics: RecurrentAdapter,
     linearization: Linearization,
     readout: Tensor,
     visits: Visits,
@@ -62,24 +62,38 @@ def measure_words(
     scores: PerPoint,
 ) -> Words:
     """What inputs do through the leading mode, averaged over points."""
-    points = linearization.points
-    by_input = dynamics.input_jacobians(points.states, points.inputs)
+    by_input = linearization.input_jacobians
     steps = inputs.to(by_input) - visits.reference_input
-    right = linearization.right_eigenvectors[:, :, 0].real
-    left = linearization.left_eigenvectors[:, 0].real
-    # (w.r_1) l_1 does not depend on the length or sign of r_1.
-    gains = (right @ readout)[:, None] * left
-    pushes = torch.einsum("pd,pdk,vk->pv", gains, by_input, steps)
+    gains, apart = leading_gains(linearization, readout)
+    pushes = torch.einsum("pd,pdk,vk->pv", gains[apart], by_input[apart], steps)
     plane = torch.einsum("ad,dk,vk->va", visits.axes, by_input.mean(0), steps)
-    leading = gains.mean(0) @ visits.axes.T
+    leading = gains[apart].mean(0) @ visits.axes.T
+    mean = pushes.mean(0)
     return Words(
         names,
-        pushes.mean(0),
-        pushes.std(0, unbiased=False),
+        mean,
+        (pushes - mean).square().mean(0).sqrt(),
         plane,
         scores.to(by_input),
         leading / leading.norm().clamp_min(1e-300),
     )
+
+
+def leading_gains(linearization: Linearization, readout: Tensor) -> tuple[States, Mask]:
+    """Readout (n, d) of the part of a deviation that the leading mode holds.
+
+    That part of the readout is gain . deviation, with gain = (w.r_1) l_1, whatever
+    the length and phase of r_1. Of a conjugate pair both members count, which gives
+    2 Re (w.r_1) l_1. The mask tells points whose leading mode is independent of the
+    others; elsewhere its gain is rounding error.
+    """
+    right = linearization.right_eigenvectors[:, :, 0]
+    left = linearization.left_eigenvectors[:, 0]
+    gains = (right @ readout.to(right))[:, None] * left
+    members = 1 + (linearization.eigenvalues[:, 0].imag != 0).to(readout)
+    # r_1 has unit length and l_1.r_1 = 1, so that |l_1| is 1/cos of their angle.
+    apart = left.norm(dim=1) <= LARGEST_CONDITION
+    return members[:, None] * gains.real, apart
 
 
 def _components(states: States) -> tuple[Tensor, Tensor]:
@@ -90,14 +104,17 @@ def _components(states: States) -> tuple[Tensor, Tensor]:
 
 def _untrained_variance(layer: nn.Module, runs: Trajectories, seed: int) -> Tensor:
     """Shares of variance for the same layer with PyTorch's fresh weights."""
-    fresh = copy.deepcopy(layer)
+    fresh = copy.deepcopy(layer).cpu()
     reset = getattr(fresh, "reset_parameters", None)
     if not callable(reset):
         return runs.states.new_zeros(0)
+    # On the CPU, whose generator alone is seeded and put back: `torch.manual_seed`
+    # would seed those of all other devices too.
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         reset()
-    states = adapt(fresh).rollout(runs.initial_states, runs.inputs)
+    dynamics = adapt(fresh.to(runs.states.device))
+    states = dynamics.rollout(runs.initial_states, runs.inputs)
     visited = Trajectories(states, runs.inputs, runs.initial_states, runs.lengths)
     generator = torch.Generator().manual_seed(seed)
     sample = visited.sample_states(_available(visited), generator=generator)

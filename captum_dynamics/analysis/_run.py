@@ -14,10 +14,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import Inputs, PerPoint
+from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
 from captum_dynamics.analysis._analysis import Analysis
-from captum_dynamics.analysis._explain import Explained, explain, readout_direction
+from captum_dynamics.analysis._explain import explain, readout_direction
+from captum_dynamics.analysis._given import (
+    Explained,
+    NamedInputs,
+    check_lengths,
+    check_methods,
+    choose_explained,
+)
 from captum_dynamics.analysis._measure import measure_visits, measure_words, task_step
 from captum_dynamics.calling import ModelInputs
 from captum_dynamics.findings import Setting, Visits, Words
@@ -30,34 +37,6 @@ STAGES = 6
 KEPT_WITHOUT_FIXED = 10  # slowest rows to show where no search found a fixed point
 
 
-@dataclass(frozen=True, eq=False)
-class NamedInputs:
-    """Inputs of a layer with names, such as the words of a vocabulary.
-
-    Attributes:
-        names: v names.
-        inputs: what the layer reads for each, (v, k).
-        scores: what is known of each from elsewhere, (v,), such as its weight in a bag
-            of words; None where nothing is.
-    """
-
-    names: Sequence[str]
-    inputs: Inputs
-    scores: PerPoint | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse lists of different lengths."""
-        _checks.check_floating("words.inputs", self.inputs)
-        rows = len(self.inputs)
-        if len(self.names) != rows:
-            raise ValueError(f"Expected {rows} `words.names`, got {len(self.names)}.")
-        if self.scores is not None and self.scores.shape != (rows,):
-            raise ValueError(
-                f"Expected `words.scores` to have shape ({rows},), got "
-                f"{tuple(self.scores.shape)}."
-            )
-
-
 def analyze(
     model: nn.Module,
     layer: str | nn.Module | None,
@@ -66,7 +45,7 @@ def analyze(
     target: int | None = None,
     compare: Sequence[Callable[..., Any]] = (),
     tokens: Sequence[Sequence[str]] | None = None,
-    lengths: Tensor | None = None,
+    lengths: Tensor | Sequence[int] | None = None,
     words: NamedInputs | None = None,
     reference: Tensor | None = None,
     explained: int = 8,
@@ -85,17 +64,18 @@ def analyze(
         layer: path of the recurrent layer, the layer, or None where there is one.
         inputs: what the model is called with: some tens to hundreds of sequences, as a
             tensor, a tuple of positional or a mapping of named arguments.
-        target: column of the model's output to explain; it may be left out where
-            there is one.
+        target: column of the model's output (n, outputs) to explain; it may be left
+            out where there is one.
         compare: attribution classes of Captum to set beside ours, such as
             `[IntegratedGradients]`; they attribute to the layer's inputs.
-        tokens: names of the steps of each sequence, such as its words.
+        tokens: names of the steps of each sequence that count, such as its words.
         lengths: steps (n,) of each sequence that count; by default as many as it has
             tokens, else all.
         words: named inputs whose effect on the state is to be shown.
         reference: constant input (k,) of the searches and of the baseline; by default
             the mean of the recorded inputs.
-        explained: number of sequences, from the first, to attribute.
+        explained: number of sequences, from the first, to attribute; a model whose
+            inputs are not batch first cannot be cut, and all are attributed.
         starts: visited states to search from; as many mixtures of them are added.
         seed: seed of all random choices; the global one is not touched.
         show_progress: show a progress bar over the stages.
@@ -105,7 +85,9 @@ def analyze(
 
     Raises:
         LayerNotFoundError: no such layer.
-        ValueError: bad inputs, active dropout, or an output that needs a `target`.
+        TypeError: a model that does not return a floating tensor.
+        ValueError: bad arguments, active dropout, an output that is not one row for
+            each sequence, or one that needs a `target`.
 
     Warns:
         ConvergenceWarning: when no search found a fixed point.
@@ -125,13 +107,21 @@ def analyze(
     """
     found = find_layer(model, layer)
     dynamics = adapt(found)
+    _checks.check_count("explained", explained)
+    _checks.check_count("starts", starts)
+    check_methods(compare)
+    if words is not None:
+        _checks.check_matrix(
+            "words.inputs", words.inputs, dynamics.input_dim, dynamics.device
+        )
     run = _Run(show_progress)
     with run.stage("recording"):
-        if lengths is None and tokens is not None:
-            lengths = torch.tensor([len(names) for names in tokens])
-        runs = record(model, found, inputs, lengths=lengths, dynamics=dynamics)
+        explaining, call = choose_explained(
+            model, found, dynamics, inputs, target, explained
+        )
+        given = check_lengths(lengths, tokens, call)
+        runs = record(model, found, inputs, lengths=given, dynamics=dynamics)
         constant = _reference(reference, runs, dynamics)
-        explaining = Explained(model, found, dynamics, inputs, runs, explained, target)
         readout = readout_direction(explaining)
         visits = measure_visits(found, runs, readout, constant, seed)
     with run.stage("fixed points"):
@@ -149,8 +139,8 @@ def analyze(
         spectrum = manifold.linearization if len(manifold) else linearization
         shown = _words(dynamics, spectrum, readout, visits, words, runs, seed)
     with run.stage("attribution"):
-        documents = explain(explaining, constant, compare, tokens)
-    setting = _setting(model, found, dynamics, runs, explaining.target, seed, search)
+        documents = explain(explaining, runs, constant, compare, tokens, seed)
+    setting = _setting(model, explaining, runs, seed, search)
     return Analysis(
         run.finish(setting), graph, manifold, readout, visits, shown, documents
     )
@@ -241,32 +231,28 @@ def _words(
         generator = torch.Generator().manual_seed(seed)
         rows = torch.randperm(len(recorded), generator=generator)[:2000]
         words = NamedInputs([""] * len(rows), recorded[rows.to(recorded.device)])
-    inputs = _checks.check_matrix(
-        "words.inputs", words.inputs.detach(), dynamics.input_dim, dynamics.device
-    )
+    inputs = words.inputs.detach().to(dynamics.dtype)
     scores = words.scores
     if scores is None:
         scores = torch.full((len(inputs),), torch.nan, dtype=torch.float64)
     return measure_words(
-        dynamics,
         linearization,
         readout,
         visits,
         tuple(words.names),
-        inputs.to(dynamics.dtype),
+        inputs,
         scores.detach().double(),
     )
 
 
 def _setting(
     model: nn.Module,
-    layer: nn.Module,
-    dynamics: RecurrentAdapter,
+    explained: Explained,
     runs: Trajectories,
-    target: int | None,
     seed: int,
     search: str,
 ) -> Callable[[dict[str, float]], Setting]:
+    layer, dynamics = explained.layer, explained.dynamics
     paths = [path for path, module in model.named_modules() if module is layer]
     return lambda seconds: Setting(
         model=type(model).__name__,
@@ -277,7 +263,7 @@ def _setting(
         input_dim=dynamics.input_dim,
         sequences=len(runs.states),
         steps=int(runs.lengths.sum()),
-        target="the output" if target is None else f"output {target}",
+        target=str(explained),
         seed=seed,
         search=search,
         versions=_versions(),

@@ -10,19 +10,24 @@ from collections.abc import Sequence
 from captum_dynamics import __version__, list_adapters
 from captum_dynamics.cli._analyze import add_analyze
 from captum_dynamics.cli._demo import add_demo
+from captum_dynamics.exceptions import LayerNotFoundError
 
-FAILED, INTERRUPTED = 1, 130
+MISTAKE, INTERRUPTED = 2, 130
+# What our checks raise for a user's model, file or argument. Anything else is no
+# mistake of theirs, and keeps its traceback.
+MISTAKES = (ValueError, TypeError, LayerNotFoundError, OSError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; the exit code is 0, 1 for an error, 2 for wrong usage.
+    """Run a command.
 
     Args:
         argv: arguments without the program's name; by default those of the process.
 
     Returns:
-        The exit code. An error is one line on the standard error stream; the variable
-        `CAPTUM_DYNAMICS_DEBUG=1` shows where it arose.
+        The exit code: 0, or 2 for a mistake in arguments, files or model, which is one
+        line on the standard error stream; `--debug` shows where it arose. What is not
+        foreseen is raised, with its traceback.
     """
     arguments = _parser().parse_args(argv)
     logging.basicConfig(format="%(message)s")
@@ -31,13 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("captum-dynamics: interrupted\n")
         return INTERRUPTED
-    # Whatever fails below is the user's file, model or path: one line says which.
-    except Exception as error:
+    except MISTAKES as error:
         if arguments.debug:
             raise
         message = " ".join(str(error).split()) or type(error).__name__
         sys.stderr.write(f"captum-dynamics: error: {message}\n")
-        return FAILED
+        return MISTAKE
     sys.stdout.write(text + "\n")
     return 0
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
-
 from captum_dynamics.analysis import analyze
 from captum_dynamics.attr import captum_method
+from captum_dynamics.cli._load import (
+    check_call,
+    load_arrays,
+    load_model,
+    load_weights,
+    prepare,
+    take_lengths,
+)
 from captum_dynamics.cli._output import check_folder, write_all
-from captum_dynamics.exceptions import FileFormatError
 
 DESCRIPTION = """\
 Analyse a recurrent layer of your own model.
@@ -25,7 +25,8 @@ Analyse a recurrent layer of your own model.
 MODULE:FACTORY names a function without arguments (or a class, or a model) that gives
 the trained torch.nn.Module, in evaluation mode; the current folder is searched first.
 FILE.npz holds what the model is called with: one array as its only argument, or several
-arrays under the names of its arguments. Arrays of whole numbers stay token ids.
+arrays under the names of its arguments. Arrays of whole numbers stay token ids; others
+take the precision of the model's parameters.
 
   captum-dynamics analyze mymodel:build --layer encoder.gru --inputs batch.npz \\
       --out results --compare IntegratedGradients Saliency
@@ -65,80 +66,44 @@ def add_analyze(commands: Any) -> None:
         metavar="CLASS",
         nargs="+",
         default=["IntegratedGradients"],
-        help="classes of captum.attr to set beside ours; `none` for none",
+        help="classes of captum.attr that attribute to inputs, such as Saliency or "
+        "ShapleyValueSampling, to set beside ours; `none` for none",
     )
-    parser.add_argument("--explained", metavar="N", type=int, default=8)
-    parser.add_argument("--starts", metavar="N", type=int, default=256)
-    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    for name, default, what in (
+        ("explained", 8, "sequences to attribute, from the first"),
+        ("starts", 256, "visited states to search fixed points from"),
+        ("seed", 0, "seed of all random choices"),
+    ):
+        text = f"{what} (default: %(default)s)"
+        parser.add_argument(
+            f"--{name}", metavar="N", type=int, default=default, help=text
+        )
     parser.set_defaults(run=run_analyze)
 
 
 def run_analyze(arguments: argparse.Namespace) -> str:
     """Run the chain and write its results."""
-    model = _model(arguments.factory)
+    model = load_model(arguments.factory)
     if arguments.weights is not None:
-        model.load_state_dict(load_file(arguments.weights))
-    arrays = _arrays(arguments.inputs)
+        load_weights(model, arguments.weights)
+    arrays = load_arrays(arguments.inputs)
     lengths = None
     if arguments.lengths is not None:
-        if arguments.lengths not in arrays:
-            raise ValueError(
-                f"Expected an array {arguments.lengths!r} in {arguments.inputs}, got "
-                f"{sorted(arrays)}."
-            )
-        lengths = arrays.pop(arguments.lengths)
+        lengths = take_lengths(arrays, arguments.lengths, arguments.inputs)
+    inputs = prepare(model, arrays)
+    check_call(model, inputs, arguments.inputs)
+    compare = [captum_method(n) for n in arguments.compare if n != "none"]
     folder = check_folder(arguments.out)
     result = analyze(
         model,
         arguments.layer,
-        next(iter(arrays.values())) if len(arrays) == 1 else arrays,
+        next(iter(inputs.values())) if len(inputs) == 1 else inputs,
         target=arguments.target,
-        compare=_methods(arguments.compare),
+        compare=compare,
         lengths=lengths,
         explained=arguments.explained,
         starts=arguments.starts,
         seed=arguments.seed,
-        show_progress=True,
+        show_progress=sys.stderr.isatty(),
     )
     return write_all(result, folder)
-
-
-def _model(name: str) -> nn.Module:
-    module_name, separator, attribute = name.partition(":")
-    if not separator or not attribute:
-        raise ValueError(
-            f"Expected MODULE:FACTORY, such as mymodel:build, got {name!r}."
-        )
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"Cannot load {name!r}: {error}.") from error
-    finally:
-        sys.path.pop(0)
-    model = found if isinstance(found, nn.Module) else found()
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"Expected {name!r} to give a torch.nn.Module, got {type(model).__name__}."
-        )
-    return model
-
-
-def _arrays(path: Path) -> dict[str, Tensor]:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: torch.from_numpy(archive[name]) for name in archive.files}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"There is no file {path}.") from None
-    except (OSError, ValueError, EOFError, AttributeError, TypeError) as error:
-        raise FileFormatError(
-            f"{path} is not an .npz of plain arrays: {error}."
-        ) from error
-    if not arrays:
-        raise FileFormatError(f"Expected at least one array in {path}, got none.")
-    # A model's parameters are float32 as a rule; numpy's default is float64.
-    return {k: v.float() if v.dtype == torch.float64 else v for k, v in arrays.items()}
-
-
-def _methods(names: list[str]) -> list[Any]:
-    return [] if names == ["none"] else [captum_method(name) for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def analyze_reviews(
         compare=[captum_method("IntegratedGradients")],
         explained=len(explained),
         seed=seed,
-        show_progress=True,
+        show_progress=sys.stderr.isatty(),
     )
 
 

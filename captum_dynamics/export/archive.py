@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import networkx as nx
 import numpy as np
 import torch
+from jaxtyping import jaxtyped
 from torch import Tensor
 
 from captum_dynamics.exceptions import FileFormatError
@@ -22,6 +21,7 @@ from captum_dynamics.export.graph import graph_from_dict, graph_to_dict
 
 FORMAT = "captum_dynamics archive"
 VERSION = 1
+LARGEST = 8 * 2**30  # bytes; a hundred points of 2,000 states take half of it
 _CONTENT = "content.json"
 
 
@@ -56,53 +56,62 @@ def to_archive(
     return target
 
 
-def from_archive(path: str | Path, types: Mapping[str, Callable[..., Any]]) -> Any:
+def from_archive(
+    path: str | Path,
+    types: Mapping[str, Callable[..., Any]],
+    *,
+    max_bytes: int = LARGEST,
+) -> Any:
     """Read what `to_archive` wrote.
+
+    Every dataclass is checked against its annotations: types, and the shapes of its
+    tensors against each other.
 
     Args:
         path: the file.
         types: by name, the enums that the file may hold, and what makes a dataclass
             from the fields that were written.
+        max_bytes: bytes that the file may unpack to.
 
     Returns:
         The result, with tensors on the CPU.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        FileFormatError: for a truncated, foreign or newer file.
+        OSError: when the file cannot be read; FileNotFoundError when there is none.
+        FileFormatError: for a damaged, foreign or newer file, or too large a one.
     """
+    # From memory: numpy leaves a truncated file open.
+    stored = Path(path).read_bytes()
     try:
-        # From memory: numpy leaves a truncated file open.
-        stored = io.BytesIO(Path(path).read_bytes())
-        with np.load(stored, allow_pickle=False) as archive:
-            content = json.loads(archive[_CONTENT].tobytes().decode())
-            _check_header(content, path)
-            return _decode(content["result"], archive, types)
-    except FileNotFoundError:
-        raise
-    except FileFormatError:
-        raise
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+        with np.load(io.BytesIO(stored), allow_pickle=False) as archive:
+            _check_size(sum(i.file_size for i in archive.zip.infolist()), max_bytes)
+            arrays = {name: archive[name] for name in archive.files}
+        content = json.loads(arrays.pop(_CONTENT).tobytes().decode())
+        _check_header(content)
+        return _decode(content["result"], arrays, types)
+    except FileFormatError as error:
+        raise FileFormatError(f"{path} {error}") from None
+    # Zip, numpy and JSON answer damage with errors of any kind: all mean the file.
+    except Exception as error:
         raise FileFormatError(
-            f"{path} is truncated or was not written by captum_dynamics: {error!r}."
+            f"{path} is damaged or was not written by captum_dynamics: {error!r}."
         ) from error
 
 
-def _check_header(content: Any, path: str | Path) -> None:
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise FileFormatError(
+            f"unpacks to {size:,} bytes, got `max_bytes` of {max_bytes:,}; raise it if "
+            f"you trust the file."
+        )
+
+
+def _check_header(content: Any) -> None:
     if content.get("format") != FORMAT:
-        raise FileFormatError(f"{path} was not written by captum_dynamics.")
+        raise FileFormatError("was not written by captum_dynamics.")
     if content.get("version") != VERSION:
         raise FileFormatError(
-            f"{path} has format version {content.get('version')}, this release reads "
+            f"has format version {content.get('version')}, this release reads "
             f"{VERSION}."
         )
 
@@ -148,18 +157,48 @@ class _Encoder:
         return {"class": kind, "fields": parts}
 
 
-def _decode(value: Any, archive: Any, types: Mapping[str, Callable[..., Any]]) -> Any:
+def _decode(
+    value: Any, arrays: Mapping[str, Any], types: Mapping[str, Callable[..., Any]]
+) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        return torch.from_numpy(archive[value["array"]])
+        return torch.from_numpy(arrays[value["array"]])
     if "graph" in value:
         return graph_from_dict(value["graph"])
     if "tuple" in value:
-        return tuple(_decode(item, archive, types) for item in value["tuple"])
+        return tuple(_decode(item, arrays, types) for item in value["tuple"])
     if "dict" in value:
-        return {k: _decode(v, archive, types) for k, v in value["dict"].items()}
+        return {k: _decode(v, arrays, types) for k, v in value["dict"].items()}
     if "enum" in value:
         return types[value["enum"]][value["name"]]  # type: ignore[index]
-    parts = {k: _decode(v, archive, types) for k, v in value["fields"].items()}
-    return types[value["class"]](**parts)
+    parts = {k: _decode(v, arrays, types) for k, v in value["fields"].items()}
+    make = types[value["class"]]
+    _check_fields(value["class"], get_type_hints(make), parts)
+    return make(**parts)
+
+
+def _check_fields(
+    name: str, hints: Mapping[str, Any], parts: Mapping[str, Any]
+) -> None:
+    """Refuse parts of another type, or whose sizes contradict each other."""
+    with jaxtyped("context"):  # a letter has one size
+        for field, value in parts.items():
+            if not _fits(value, hints[field]):
+                shape = f" of shape {tuple(value.shape)}" * isinstance(value, Tensor)
+                raise FileFormatError(
+                    f"holds a {name} whose {field!r} does not fit: a "
+                    f"{type(value).__name__}{shape}."
+                )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a type, with the types of its items and the shape."""
+    kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is tuple:  # tuple[X, ...]
+        return isinstance(value, tuple) and all(_fits(v, inner[0]) for v in value)
+    if kind is dict:
+        return isinstance(value, dict) and all(
+            _fits(item, inner[1]) for item in value.values()
+        )
+    return isinstance(value, (int, float) if kind is float else kind)

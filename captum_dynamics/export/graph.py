@@ -76,7 +76,8 @@ def graph_to_dict(graph: nx.MultiDiGraph[int]) -> dict[str, Any]:
 
 def graph_from_dict(content: dict[str, Any]) -> nx.MultiDiGraph[int]:
     """The graph that `graph_to_dict` wrote down."""
-    graph: nx.MultiDiGraph[int] = nx.MultiDiGraph(**content["graph"])
+    graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
+    graph.graph.update(content["graph"])
     for entry in content["nodes"]:
         node = dict(entry)
         graph.add_node(node.pop("id"), **node)

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from captum_dynamics.plots import _base
 from captum_dynamics.topology import SlowManifold
-from captum_dynamics.topology.manifold import random_cosines
 
 BINS = 25
 
@@ -19,8 +18,9 @@ def plot_alignment(
     """Draw histograms of |cos| of r_1 with the line, against random directions.
 
     With the main axis m of all slow points, and with the local direction of the line,
-    which is the fairer of the two where the line bends. The grey steps are what unit
-    vectors drawn at random would give in as many dimensions.
+    which is the fairer of the two where the line bends. Of a pair that turns, the
+    plane of r_1 is taken. The grey steps are what unit vectors drawn at random would
+    give in as many dimensions.
 
     Args:
         manifold: the slow points, such as `findings.manifold`.
@@ -36,15 +36,14 @@ def plot_alignment(
         return figure, ax
     edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)
     bins = edges.tolist()
-    # Rounding may leave a cosine of parallel vectors just above 1.
-    local = _base.array(manifold.tangent_alignment.clamp(max=1))
-    main = _base.array(manifold.axis_alignment.clamp(max=1))
+    local = _base.array(manifold.tangent_alignment)
+    main = _base.array(manifold.axis_alignment)
     ax.hist(local, bins, color=_base.BLUE, alpha=0.75, label="local tangent")
     ax.hist(
         main, bins, color=_base.ORANGE, histtype="step", lw=1.6, label="main axis m"
     )
     dim = manifold.points.states.shape[1]
-    expected = len(manifold) * random_cosines(dim, edges)
+    expected = manifold.random_alignment(edges)
     label = f"random, {dim} dimensions"
     ax.stairs(_base.array(expected), bins, color=_base.GREY, lw=1.2, label=label)
     ax.set_xlim(0, 1.01)

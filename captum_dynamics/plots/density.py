@@ -26,7 +26,8 @@ def plot_density(visits: Visits, *, ax: Axes | None = None) -> tuple[Figure, Axe
         >>> import torch
         >>> from captum_dynamics.findings import Visits
         >>> none, plane = torch.zeros(0), torch.randn(50, 2)
-        >>> visits = Visits(none, none, none, none, plane, none, 1.0, none)
+        >>> flat = torch.zeros(2, 0)
+        >>> visits = Visits(none, flat, none, none, plane, plane[:, 0], 1.0, none)
         >>> _, ax = plot_density(visits)
         >>> int(ax.collections[0].get_array().sum())
         50

@@ -18,7 +18,7 @@ def plot_modes(findings: Findings, *, ax: Axes | None = None) -> tuple[Figure, A
 
     On a line attractor the strokes follow the line. A stroke is shorter the more its
     eigenvector points out of the plane; an eigenvector has no sign, so there is no
-    arrow head. Of a complex pair the real part is drawn.
+    arrow head. Of a pair that turns, the long axis of its ellipse is drawn.
 
     Args:
         findings: what `analyze` returned.
@@ -35,8 +35,7 @@ def plot_modes(findings: Findings, *, ax: Axes | None = None) -> tuple[Figure, A
         _base.say_nothing_to_show(ax, "No slow points.")
         return figure, ax
     centres = _base.array(visits.project(slow.points.states))
-    leading = slow.linearization.right_eigenvectors[:, :, 0].real
-    halves = _base.array(visits.project_directions(leading))
+    halves = _base.array(visits.project_directions(slow.leading_axes[:, 0]))
     halves = halves * STROKE / 2 * np.ptp(_base.array(visits.plane), axis=0).max()
     ends = np.stack([centres - halves, centres + halves], axis=1)
     ax.scatter(centres[:, 0], centres[:, 1], s=4, color=_base.INK, zorder=3)

@@ -29,7 +29,8 @@ def plot_variance(visits: Visits, *, ax: Axes | None = None) -> tuple[Figure, Ax
         >>> import torch
         >>> from captum_dynamics.findings import Visits
         >>> share, none = torch.tensor([0.8, 0.2]), torch.zeros(0)
-        >>> visits = Visits(none, none, share, none, none, none, 1.0, none)
+        >>> flat = torch.zeros(2, 0)
+        >>> visits = Visits(none, flat, share, none, flat.T, none, 1.0, none)
         >>> _, ax = plot_variance(visits)
         >>> [round(float(share), 2) for share in ax.get_lines()[1].get_ydata()]
         [0.8, 1.0]

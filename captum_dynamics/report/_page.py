@@ -13,7 +13,7 @@ from captum_dynamics.plots.text import text_key, text_style
 from captum_dynamics.report import _sections
 from captum_dynamics.report._panels import panels
 from captum_dynamics.report._picture import Picture
-from captum_dynamics.report._table import Table, number, share
+from captum_dynamics.report._table import Table, decay, share
 from captum_dynamics.report.summary import summarize
 
 # "WORDS  up: good, fine." has its heading in capitals before two spaces.
@@ -103,7 +103,7 @@ def _figures(findings: Findings) -> list[tuple[str, str]]:
     ]
     if len(slow):
         figures += [
-            ("steps until mode 1 fades (median)", number(round(slow.memory, 1))),
+            ("steps until mode 1 fades (median)", decay(round(slow.memory, 1))),
             ("of the readout's range covered", share(findings.coverage)),
         ]
     explanations = findings.documents.explanations

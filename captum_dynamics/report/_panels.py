@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from captum_dynamics import plots
 from captum_dynamics.findings import Findings
 from captum_dynamics.report._picture import Picture, picture
-from captum_dynamics.report._table import LIMIT, number, share, table
+from captum_dynamics.report._table import LIMIT, decay, number, share, table
 
 NEAR_ONE = 0.8  # |cos| that the alternative text counts as aligned
 
@@ -93,21 +95,31 @@ def _slow_points(findings: Findings) -> Picture:
 
 def _time_constants(findings: Findings) -> Picture:
     slow = findings.manifold
-    growth = slow.linearization.growth_times
+    times = slow.linearization.time_constants.T.tolist()
+    fades = [[_fading(steps) for steps in mode] for mode in times[:2]]
+    growth = slow.linearization.growth_times[:, 0].tolist()
+    alt = f"Mode 1 grows at {share(slow.growing_share)} of the slow points."
+    if not math.isnan(slow.memory):
+        alt = f"Median steps until mode 1 fades: {decay(slow.memory)}. {alt}"
     return picture(
         plots.plot_time_constants(slow),
         "Memory",
         "Steps in which the two slowest modes fade to 1/e, at each slow point. "
         "Triangles mark points where a mode grows, with the steps in which it doubles.",
-        f"Median time constant of mode 1 where it fades: {number(slow.memory)} steps; "
-        f"it grows at {share(slow.growing_share)} of the slow points.",
+        alt,
         table(
-            ("theta", "mode 1 fades in", "mode 2 fades in", "mode 1 doubles in"),
+            ("theta", "mode 1 doubles in", "mode 1 fades in", "mode 2 fades in")[
+                : 2 + len(fades)
+            ],
             slow.theta.tolist(),
-            *_columns(slow.leading_times),
-            growth[:, 0].tolist(),
+            ["does not grow" if math.isnan(steps) else steps for steps in growth],
+            *fades,
         ),
     )
+
+
+def _fading(steps: float) -> str:
+    return "grows" if math.isnan(steps) else decay(steps)
 
 
 def _input_effects(findings: Findings) -> Picture:
@@ -163,7 +175,6 @@ def _first_names(findings: Findings, rows: Tensor) -> str:
 
 def _modes(findings: Findings) -> Picture:
     slow, visits = findings.manifold, findings.visits
-    leading = slow.linearization.right_eigenvectors[:, :, 0].real
     return picture(
         plots.plot_modes(findings),
         "What the slow mode keeps",
@@ -174,7 +185,7 @@ def _modes(findings: Findings) -> Picture:
             ("theta", "component 1", "component 2", "r1 along 1", "r1 along 2"),
             slow.theta.tolist(),
             *_columns(visits.project(slow.points.states)),
-            *_columns(visits.project_directions(leading)),
+            *_columns(visits.project_directions(slow.leading_axes[:, 0])),
         ),
     )
 

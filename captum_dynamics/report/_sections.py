@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -15,7 +14,7 @@ from captum_dynamics.plots.fixed_point_graph import hidden
 from captum_dynamics.plots.text import text_rows
 from captum_dynamics.report._panels import word_names
 from captum_dynamics.report._picture import Picture, picture
-from captum_dynamics.report._table import LIMIT, Table, number, share, table
+from captum_dynamics.report._table import LIMIT, Table, decay, number, share, table
 
 DOCUMENTS = 12  # sequences shown with text and picture
 MODES = 10  # multipliers listed of each point
@@ -64,7 +63,7 @@ def point_table(findings: Findings) -> Table:
         [Stability(verdict).name.lower() for verdict in linear.stability.tolist()],
         linear.unstable_dims.tolist(),
         [f"{size:.6f}" for size in linear.spectral_radius.tolist()],
-        linear.time_constants.nan_to_num(0.0, posinf=math.inf).amax(-1).tolist(),
+        [decay(steps) for steps in linear.slowest_decay.tolist()],
         points.residual_norms.tolist(),
         [f"{count} times" for count in points.multiplicity.tolist()],
         basins,
@@ -112,7 +111,7 @@ def graph(findings: Findings) -> Picture:
             [source for source, _, _ in edges],
             [target for _, target, _ in edges],
             *(
-                [data[name] for _, _, data in edges]
+                [data.get(name, "not finite") for _, _, data in edges]
                 for name in ("directions", "tried", "transit_steps", "distance")
             ),
             ["yes" if data["verified"] else "no" for _, _, data in edges],
@@ -123,9 +122,10 @@ def graph(findings: Findings) -> Picture:
 def word_tables(findings: Findings) -> list[tuple[str, Table]]:
     """List the words that push the readout most, in both directions."""
     words, names = findings.words, word_names(findings)
-    order = words.projections.nan_to_num(0.0).argsort()
-    count = min(STRONGEST, len(order) // 2)
-    sides = {"Push up": order.flip(0)[:count], "Push down": order[:count]}
+    sides = {
+        "Push up": words.ranked(STRONGEST, positive=True),
+        "Push down": words.ranked(STRONGEST, positive=False),
+    }
     return [
         (
             title,

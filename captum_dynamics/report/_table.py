@@ -55,6 +55,18 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
+def decay(steps: float) -> str:
+    """Write how long the slowest mode lasts, or say that it or all do not decay.
+
+    Example:
+        >>> [decay(v) for v in (9.5, float("inf"), float("nan"))]
+        ['9.5', 'does not decay', 'none decays']
+    """
+    if math.isnan(steps):
+        return "none decays"
+    return "does not decay" if math.isinf(steps) else number(steps)
+
+
 def share(value: float) -> str:
     """Write a share in percent."""
     return f"{value:.0%}" if math.isfinite(value) else number(value)

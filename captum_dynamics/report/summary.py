@@ -9,7 +9,7 @@ import torch
 from captum_dynamics.findings import Findings, Visits
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Stability
-from captum_dynamics.topology import Shape
+from captum_dynamics.topology import Shape, SlowManifold
 from captum_dynamics.topology.graph import counted
 
 
@@ -33,10 +33,11 @@ def _what(findings: Findings) -> str:
     visits = findings.visits
     dims = visits.dims_for(0.9, visits.variance)
     text = (
-        f"LAYER  {s.layer}{where} of {s.model}: {s.state_dim} state dimensions "
-        f"({', '.join(s.blocks)}), {s.input_dim} inputs; {s.sequences} sequences, "
-        f"{s.steps} steps recorded. 90 % of the variance of its states lies in {dims} "
-        f"{_plural(dims, 'dimension')}"
+        f"LAYER  {s.layer}{where} of {s.model}: {s.state_dim} state "
+        f"{_plural(s.state_dim, 'dimension')} ({', '.join(s.blocks)}), {s.input_dim} "
+        f"{_plural(s.input_dim, 'input')}; {s.sequences:,} "
+        f"{_plural(s.sequences, 'sequence')}, {s.steps:,} steps recorded. 90 % of the "
+        f"variance of its states lies in {dims} {_plural(dims, 'dimension')}"
     )
     if len(visits.untrained_variance):
         fresh = Visits.dims_for(0.9, visits.untrained_variance)
@@ -60,32 +61,34 @@ def _points(findings: Findings) -> str:
     largest = float(points.residual_norms[fixed].max())
     return (
         f"FIXED POINTS  {count} at the mean input ({', '.join(kinds)}), leading "
-        f"multipliers {sizes}{more}; residuals at most {largest:.0e}. A search cannot "
-        f"prove that there are no others."
+        f"{_plural(count, 'multiplier')} {sizes}{more}; residuals at most "
+        f"{_said(largest, '.0e')}. A search cannot prove that there are no others."
     )
 
 
 def _line(findings: Findings) -> str:
     slow = findings.manifold
+    kept = (
+        f"SLOW POINTS  {slow.slow_share:.0%} of the visited states stay slow after "
+        f"{slow.steps} steps of the mean input"
+    )
     if slow.shape is Shape.NONE:
-        return (
-            f"SLOW POINTS  {slow.slow_share:.0%} of the visited states stay slow after "
-            f"{slow.steps} steps of the mean input: too few for a line attractor."
-        )
+        return f"{kept}: too few for a line attractor."
     verdict = {
         Shape.LINE: "They lie on a line: a line attractor.",
         Shape.UNDECIDED: "Whether they form a line is undecided.",
     }[slow.shape]
     alignment = float(slow.tangent_alignment.median())
-    return (
-        f"SLOW POINTS  {slow.slow_share:.0%} of the visited states stay slow after "
-        f"{slow.steps} steps of the mean input. {verdict} The main axis holds "
+    text = (
+        f"{kept}. {verdict} The main axis holds "
         f"{float(slow.variance_ratios[0]):.1%} of their variance, the slow mode "
-        f"follows it (cosine {alignment:.3f}), the readout reads it (cosine "
-        f"{findings.readout_alignment:.2f}), and it covers {findings.coverage:.0%} of "
-        f"the range of readouts in use. Drift along it is {slow.speed_ratio:.1%} of a "
-        f"step in use{_in_the_end(findings)}."
+        f"follows it (cosine {_said(alignment, '.3f')}), the readout reads it (cosine "
+        f"{_said(findings.readout_alignment, '.2f')}), and it covers "
+        f"{findings.coverage:.0%} of the range of readouts in use."
     )
+    if math.isfinite(slow.speed_ratio):
+        text += f" Drift along it is {slow.speed_ratio:.1%} of a step in use."
+    return text + _in_the_end(findings)
 
 
 def _in_the_end(findings: Findings) -> str:
@@ -94,24 +97,29 @@ def _in_the_end(findings: Findings) -> str:
     if ends < 2:
         return ""
     return (
-        f"; in the very long run the state drifts along it to one of {ends} attractors"
+        f" In the very long run the state drifts along it to one of {ends} attractors."
     )
 
 
 def _memory(findings: Findings) -> str:
     slow = findings.manifold
-    if not len(slow) or math.isnan(slow.memory):
+    if not len(slow):
         return ""
-    first = slow.leading_times[:, 0]
-    first = first[~first.isnan()]
+    times = slow.leading_times
+    first = times[~times[:, 0].isnan(), 0]
+    if not len(first):
+        text = "MEMORY  at every slow point the slowest mode grows: none decays."
+        return text + _turning(slow)
     marks = torch.tensor([0.25, 0.75], dtype=first.dtype).to(first)
-    low, high = torch.quantile(first, marks).tolist()
-    second = float(slow.leading_times[:, 1].nanmedian())
-    later = "" if math.isnan(second) else f", the next mode in {second:.0f}"
-    text = (
-        f"MEMORY  what is written on the slowest mode fades to 1/e in "
-        f"{slow.memory:.0f} steps (quartiles {low:.0f} to {high:.0f}){later}."
-    )
+    # Neighbours, not a mixture of them: one may be infinite.
+    low, high = torch.quantile(first, marks, interpolation="nearest").tolist()
+    text = f"MEMORY  what is written on the slowest mode {_fades(slow.memory)}"
+    if math.isfinite(low):
+        text += f" (quartiles {_steps(low)} to {_steps(high)})"
+    second = float(times[:, 1].nanmedian())
+    if math.isfinite(second):
+        text += f", the next mode in {_steps(second)}"
+    text += "." + _turning(slow)
     if slow.growing_share > 0:
         text += (
             f" At {slow.growing_share:.0%} of the points the slowest mode grows "
@@ -120,19 +128,51 @@ def _memory(findings: Findings) -> str:
     return text
 
 
+def _fades(steps: float) -> str:
+    if math.isinf(steps):
+        return "does not decay"
+    return f"fades to 1/e in {_steps(steps)} steps"
+
+
+def _steps(count: float) -> str:
+    if math.isinf(count):
+        return "no decay"
+    return f"{count:,.0f}" if count >= 10 else f"{count:.1f}"
+
+
+def _turning(slow: SlowManifold) -> str:
+    """Whether the slowest mode turns; of a mode and its conjugate both count."""
+    if not slow.turning_share > 0:
+        return ""
+    return (
+        f" At {slow.turning_share:.0%} of the points the slowest mode is a pair that "
+        f"turns, once in {_steps(slow.turning_period)} steps."
+    )
+
+
 def _words(findings: Findings) -> str:
     words = findings.words
-    if not words.names or not words.names[0]:
+    if not any(words.names):
         return ""
-    up = ", ".join(words.strongest(10, positive=True))
-    down = ", ".join(words.strongest(10, positive=False))
-    text = f"WORDS  up: {up}. Down: {down}."
-    if not math.isnan(words.score_correlation):
-        text += (
-            f" Over {len(words.names)} words the projection on the slowest mode "
-            f"correlates {words.score_correlation:.2f} with a bag-of-words model."
+    if bool(words.projections.isnan().all()):
+        return (
+            "WORDS  at no point is the slowest mode independent of the others, so that "
+            "projections on it are not defined."
         )
-    return text
+    up = ", ".join(words.strongest(10, positive=True)) or "none"
+    down = ", ".join(words.strongest(10, positive=False)) or "none"
+    text = f"WORDS  up: {up}. Down: {down}."
+    known = int((~words.scores.isnan()).sum())
+    if not known:
+        return text
+    correlation = words.score_correlation
+    verb = "has no defined correlation"
+    if not math.isnan(correlation):
+        verb = f"correlates {correlation:.2f}"
+    return (
+        f"{text} Over {known:,} {_plural(known, 'word')} the projection on the slowest "
+        f"mode {verb} with the scores given for them."
+    )
 
 
 def _connections(findings: Findings) -> str:
@@ -148,15 +188,23 @@ def _attribution(findings: Findings) -> str:
     delta = float(ours.deltas.abs().max())
     lines = [
         f"ATTRIBUTION  {ours.method} on {count} {_plural(count, 'sequence')}: "
-        f"contributions sum to the change of the output within {delta:.1e} "
+        f"contributions sum to the change of the output within {_said(delta, '.1e')} "
         f"({ours.seconds:.1f} s)."
     ]
     for row, other in enumerate(documents.explanations[1:], start=1):
-        text = f"  {other.method}: correlation {documents.agreement(row):.2f} with it"
-        if not bool(other.deltas.isnan().any()):
-            text += f", within {float(other.deltas.abs().max()):.1e}"
+        agreement = _said(documents.agreement(row), ".2f")
+        text = f"  {other.method}: correlation with it {agreement}"
+        if other.complete:
+            text += f", within {_said(float(other.deltas.abs().max()), '.1e')}"
         lines.append(f"{text} ({other.seconds:.1f} s).")
     return "\n".join(lines)
+
+
+def _said(value: float, form: str) -> str:
+    """Write a number, or say in words that there is none."""
+    if not math.isfinite(value):
+        return "infinite" if math.isinf(value) else "not defined"
+    return format(value, form) if value else "0"
 
 
 def _plural(count: int, noun: str) -> str:

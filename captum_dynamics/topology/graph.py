@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 import torch
 from torch import Tensor
 
 from captum_dynamics.linearization import Linearization
+
+if TYPE_CHECKING:
+    Graph = nx.MultiDiGraph[int]
+else:  # where it runs, the class takes no parameters
+    Graph = nx.MultiDiGraph
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,20 +25,24 @@ class FixedPointGraph:
     "slow_point", "spurious", "unconverged", or "unresolved" for ends that are no known
     point), `stability`, `unstable_dim`, `index`, `residual_norm`, `spectral_radius`,
     `multiplicity`, `degenerate`, plane coordinates `x` and `y` (principal components
-    of the points), the decay time `time_constant` where it is finite, and for
-    attractors `basin_fraction` with its Wilson 95 % interval `basin_low`, `basin_high`.
+    of the points), the decay time `time_constant`, and for attractors, where states
+    were sampled, `basin_fraction` with its Wilson 95 % interval `basin_low`,
+    `basin_high`. Ends that are no known point say whether they are `at_rest` and
+    whether one of them `diverged`.
 
     Edges p -> q carry how they were found: `kind`, `side` of the branch, the number
     `directions` that went there of all `tried`, `transit_steps`, `distance` to q at the
-    end, `unstable_drop`, and `verified`: whether the end is inside the capture radius
-    of an attractor.
+    end (or the residual there, where q is no known point), `unstable_drop`, and
+    `verified`: whether the end is inside the capture radius of an attractor.
+
+    A number that is not finite is left out, so that files of the graph stay plain.
 
     Attributes:
         graph: a networkx MultiDiGraph with plain scalar attributes.
         linearization: the points behind nodes 0 to n - 1.
     """
 
-    graph: nx.MultiDiGraph[int]
+    graph: Graph
     linearization: Linearization
 
     @property
@@ -47,9 +56,13 @@ class FixedPointGraph:
 
     @property
     def basins(self) -> dict[int, float]:
-        """Share of the sampled states that each attractor draws in."""
+        """Share of the sampled states that each attractor draws in; none, if none."""
         nodes = self.graph.nodes
-        return {node: nodes[node]["basin_fraction"] for node in self.attractors}
+        return {
+            node: nodes[node]["basin_fraction"]
+            for node in self.attractors
+            if "basin_fraction" in nodes[node]
+        }
 
     @property
     def depth(self) -> Tensor:
@@ -69,11 +82,13 @@ class FixedPointGraph:
         lines = [f"{nodes}; {counted(self.graph.number_of_edges(), 'connection')}"]
         for source, target, data in self.graph.edges(data=True):
             share = f"{data['directions']} of {data['tried']} directions"
-            lines.append(
-                f"  {source} -> {target}: {share}, {data['transit_steps']} steps"
-            )
+            end = _describe_end(target, self.graph.nodes[target])
+            lines.append(f"  {source} -> {end}: {share}, {data['transit_steps']} steps")
         for node, fraction in self.basins.items():
             lines.append(f"  basin of {node}: {fraction:.0%} of sampled states")
+        elsewhere = self.graph.graph.get("basin_unresolved", 0.0)
+        if elsewhere > 0:
+            lines.append(f"  no known attractor: {elsewhere:.1%} of sampled states")
         return "\n".join(lines)
 
 
@@ -81,6 +96,14 @@ def counted(count: int, noun: str) -> str:
     """A number with its noun, such as "2 saddles"; adjectives stay as they are."""
     regular = noun.endswith(("attractor", "saddle", "repeller", "point", "connection"))
     return f"{count} {noun}s" if regular and count != 1 else f"{count} {noun}"
+
+
+def _describe_end(node: int, data: dict[str, Any]) -> str:
+    if data["kind"] != "unresolved":
+        return str(node)
+    if data.get("diverged"):
+        return f"{node} (runs off)"
+    return f"{node} (at rest)" if data.get("at_rest") else f"{node} (still moves)"
 
 
 def _describe(data: dict[str, Any]) -> str:

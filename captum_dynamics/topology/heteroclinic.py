@@ -62,7 +62,9 @@ def connect(
         The graph; node i is row i of `linearization`.
 
     Raises:
-        ValueError: when the points do not share one input, or do not fit the map.
+        TypeError: when `basin_states` are no floating tensor.
+        ValueError: when the points do not share one input, or points or states do not
+            fit the map.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -74,19 +76,25 @@ def connect(
         [(1, 0), (1, 2)]
     """
     points = linearization.points
-    _checks.check_positive("directions", directions)
+    _checks.check_count("directions", directions)
+    _checks.check_count("basin_samples", basin_samples, least=0)
+    _checks.check_count("max_steps", max_steps)
     dynamics.check(points.states, points.inputs, "linearization.points.states")
     if bool((points.inputs != points.inputs[:1]).any()):
         raise ValueError(
             "Expected `linearization` to hold points of one constant input, got "
             "several; connect each input's points on their own."
         )
+    if basin_states is not None:
+        _checks.check_matrix(
+            "basin_states", basin_states, dynamics.state_dim, points.states.device
+        )
     builder = _Builder(dynamics, linearization, max_steps, show_progress)
     builder.add_branches(directions, generator)
     starts = basin_states
     if starts is None:
         starts = _basin_box(dynamics, points, basin_samples, generator)
-    builder.add_basins(starts)
+    builder.add_basins(starts.detach())
     return FixedPointGraph(builder.graph, linearization)
 
 
@@ -179,32 +187,32 @@ class _Builder:
         else:
             target = self._unresolved_node(ends, rows)
             distance = float(ends.residual_norms[rows].max())
-        graph, dims = self.graph, self._linearization.unstable_dims
-        graph.add_edge(
-            source,
-            target,
-            kind="unstable_branch" if side else "unstable_directions",
-            side=side,
-            directions=len(rows),
-            tried=tried,
-            transit_steps=int(ends.steps[rows].double().median()),
-            distance=distance,
-            unstable_drop=int(dims[source]) - (int(dims[target]) if resolved else 0),
-            verified=resolved,
-        )
+        dims = self._linearization.unstable_dims
+        data = {
+            "kind": "unstable_branch" if side else "unstable_directions",
+            "side": side,
+            "directions": len(rows),
+            "tried": tried,
+            "transit_steps": int(ends.steps[rows].double().median()),
+            "distance": distance,
+            "unstable_drop": int(dims[source]) - (int(dims[target]) if resolved else 0),
+            "verified": resolved,
+        }
+        self.graph.add_edge(source, target, **_finite(data))
 
     def _unresolved_node(self, ends: Destinations, rows: Tensor) -> int:
         """One node for the ends of a source that lead to no known attractor."""
         node = self.graph.number_of_nodes()
         norms = ends.residual_norms[rows]
-        self.graph.add_node(
-            node,
-            kind="unresolved",
-            stability="unknown",
-            unstable_dim=-1,
-            residual_norm=float(norms.max()),
-            at_rest=bool((norms < 1e-8).all()),
-        )
+        data = {
+            "kind": "unresolved",
+            "stability": "unknown",
+            "unstable_dim": -1,
+            "residual_norm": float(norms.max()),
+            "at_rest": bool((norms < 1e-8).all()),
+            "diverged": not bool(torch.isfinite(norms).all()),
+        }
+        self.graph.add_node(node, **_finite(data))
         return node
 
 
@@ -280,7 +288,7 @@ def _nodes(linearization: Linearization) -> list[tuple[int, dict[str, Any]]]:
     plane = _plane(points.states)
     stability, dims = linearization.stability.tolist(), linearization.unstable_dims
     indices, radius = linearization.indices, linearization.spectral_radius
-    times = linearization.time_constants.nan_to_num(nan=0.0, posinf=torch.inf).amax(-1)
+    times = linearization.slowest_decay
     nodes: list[tuple[int, dict[str, Any]]] = []
     for row, kind in enumerate(points.kind.tolist()):
         name = "fixed_point" if kind == Kind.FIXED else Kind(kind).name.lower()
@@ -295,11 +303,19 @@ def _nodes(linearization: Linearization) -> list[tuple[int, dict[str, Any]]]:
             "degenerate": bool(points.degenerate[row]),
             "x": float(plane[row, 0]),
             "y": float(plane[row, 1]),
+            "time_constant": float(times[row]),
         }
-        if math.isfinite(times[row]):
-            data["time_constant"] = float(times[row])
-        nodes.append((row, data))
+        nodes.append((row, _finite(data)))
     return nodes
+
+
+def _finite(data: dict[str, Any]) -> dict[str, Any]:
+    """Leave out numbers that are not finite: JSON has no word for them."""
+    return {
+        name: value
+        for name, value in data.items()
+        if not isinstance(value, float) or math.isfinite(value)
+    }
 
 
 def _plane(states: States) -> Tensor:

@@ -8,11 +8,12 @@ from enum import Enum
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.special import betainc
 from torch import Tensor
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import GivenInputs, OtherStates, PerPoint, States
+from captum_dynamics._typing import GivenInputs, Mask, OtherStates, PerPoint, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import Q_SLOW, FixedPoints, Kind, find_slow_points
 from captum_dynamics.linearization import Linearization, linearize
@@ -49,7 +50,7 @@ class SlowManifold:
         tangents: (m, d) local direction of the manifold at each point.
         slow_share: share of the relaxed states that are slow.
         speed_ratio: median residual of the slow points over the median step that the
-            layer takes in use.
+            layer takes in use; NaN where it takes none.
         variance_ratios: share of the slow points' variance in each principal
             component, in decreasing order.
         steps: steps of relaxation.
@@ -57,11 +58,11 @@ class SlowManifold:
 
     linearization: Linearization
     theta: PerPoint
-    axis: Tensor
+    axis: Float[Tensor, " d"]
     tangents: States
     slow_share: float
     speed_ratio: float
-    variance_ratios: Tensor
+    variance_ratios: Float[Tensor, " r"]
     steps: int
 
     def __len__(self) -> int:
@@ -72,6 +73,11 @@ class SlowManifold:
     def points(self) -> FixedPoints:
         """The slow points, in order."""
         return self.linearization.points
+
+    @property
+    def _turns(self) -> Mask:
+        """Whether the leading mode is one of a conjugate pair."""
+        return self.linearization.eigenvalues[:, 0].imag != 0
 
     @property
     def leading_times(self) -> Tensor:
@@ -90,6 +96,16 @@ class SlowManifold:
         return float(growing.double().mean()) if len(self) else float("nan")
 
     @property
+    def turning_share(self) -> float:
+        """Share of the points whose leading mode is a pair that turns."""
+        return float(self._turns.double().mean()) if len(self) else float("nan")
+
+    @property
+    def turning_period(self) -> float:
+        """Median steps of one turn of the leading mode where it is a pair."""
+        return _nanmedian(self.linearization.rotation_periods[self._turns, 0])
+
+    @property
     def memory(self) -> float:
         """Median time constant, in steps, of the leading mode where it decays."""
         return _nanmedian(self.leading_times[:, 0])
@@ -101,20 +117,39 @@ class SlowManifold:
         return _nanmedian(rates[:, 1] / rates[:, 0]) if rates.shape[1] > 1 else np.inf
 
     @property
+    def leading_axes(self) -> Float[Tensor, "m 2 d"]:
+        """Orthonormal axes of the leading mode: r_1, or the plane where a pair turns.
+
+        A pair turns on the ellipse Re(e^{i phi} r_1); its long axis comes first. Where
+        the mode is real the second axis is zero.
+        """
+        leading = self.linearization.right_eigenvectors[:, :, 0]
+        # In this phase Re r and Im r are orthogonal: the half-axes of the ellipse.
+        phase = -0.5 * (leading**2).sum(1, keepdim=True).angle()
+        turned = leading * torch.polar(torch.ones_like(phase), phase)
+        halves = torch.stack([turned.real, turned.imag], dim=1)
+        halves[~self._turns, 1] = 0
+        sizes = halves.norm(dim=2, keepdim=True)
+        return halves / torch.where(sizes > 0, sizes, 1.0)
+
+    @property
     def tangent_alignment(self) -> PerPoint:
-        """|cos| (m,) between the leading right eigenvector and the local tangent."""
-        leading = self.linearization.right_eigenvectors[:, :, 0].real
-        leading = leading / leading.norm(dim=1, keepdim=True)
-        cosines: PerPoint = (leading * self.tangents).sum(1).abs()
-        return cosines
+        """|cos| (m,) of the leading mode, a line or plane, with the local tangent."""
+        return _cosines(self.leading_axes, self.tangents)
 
     @property
     def axis_alignment(self) -> PerPoint:
-        """|cos| (m,) between the leading right eigenvector and the main axis."""
-        leading = self.linearization.right_eigenvectors[:, :, 0].real
-        leading = leading / leading.norm(dim=1, keepdim=True)
-        cosines: PerPoint = (leading @ self.axis).abs()
-        return cosines
+        """|cos| (m,) of the leading mode, a line or plane, with the main axis."""
+        return _cosines(self.leading_axes, self.axis.expand(len(self), -1))
+
+    def random_alignment(self, edges: Tensor) -> Tensor:
+        """Number of points in each bin of |cos| if directions were drawn at random."""
+        dim = self.leading_axes.shape[2]
+        planes = int(self._turns.sum())
+        lines = len(self) - planes
+        return lines * random_cosines(dim, edges) + planes * random_cosines(
+            dim, edges, span=2
+        )
 
     @property
     def shape(self) -> Shape:
@@ -174,14 +209,14 @@ def trace_slow_manifold(
     theta = _theta(spread.states, axes[0])
     order = theta.argsort()
     spread, theta = spread[order], theta[order]
-    speed_ratio = float(slow.residual_norms.median()) / task_step
+    pace = slow.residual_norms.median() / task_step if task_step > 0 else torch.nan
     return SlowManifold(
         linearize(dynamics, spread),
         theta,
         axes[0],
         _tangents(spread.states, slow.states),
         share,
-        speed_ratio,
+        float(pace),
         ratios,
         steps,
     )
@@ -198,15 +233,17 @@ def farthest_points(states: States, count: int) -> Tensor:
     return torch.tensor(chosen, device=states.device)
 
 
-def random_cosines(dim: int, edges: Tensor) -> Tensor:
-    """Share of random unit vectors whose |cos| with a fixed one falls in each bin.
+def random_cosines(dim: int, edges: Tensor, *, span: int = 1) -> Tensor:
+    """Share of random unit vectors whose |cos| with a fixed line falls in each bin.
 
-    In d dimensions cos^2 is Beta(1/2, (d - 1)/2); two unit vectors of a line are
-    always parallel. This is what alignments of unrelated directions look like.
+    In d dimensions cos^2 with a subspace of s dimensions is Beta(s/2, (d - s)/2); in
+    a whole space every vector lies. This is what alignments of unrelated directions
+    look like.
 
     Args:
         dim: d, at least 1.
         edges: increasing edges (b + 1,) of the bins, from 0 to 1.
+        span: s, 1 for a line and 2 for a plane.
 
     Returns:
         Shares (b,), which sum to 1.
@@ -221,10 +258,10 @@ def random_cosines(dim: int, edges: Tensor) -> Tensor:
     """
     _checks.check_positive("dim", dim)
     squares = edges.detach().cpu().double().numpy() ** 2
-    if dim == 1:
+    if dim <= span:
         below = (squares >= 1).astype(float)
     else:
-        below = betainc(0.5, (dim - 1) / 2, squares)
+        below = betainc(span / 2, (dim - span) / 2, squares)
     return torch.from_numpy(np.diff(below)).to(edges)
 
 
@@ -285,6 +322,13 @@ def _principal_axes(states: States) -> tuple[Tensor, Tensor]:
     variances = sizes**2
     total = variances.sum().clamp_min(torch.finfo(states.dtype).tiny)
     return axes, variances / total
+
+
+def _cosines(axes: Float[Tensor, "m 2 d"], directions: States) -> PerPoint:
+    """|cos| of unit directions with the line or plane that orthonormal axes span."""
+    along = (axes @ directions[:, :, None])[..., 0]
+    cosines: PerPoint = along.norm(dim=1).clamp(max=1)  # rounding may leave 1 + eps
+    return cosines
 
 
 def _nanmedian(values: Tensor) -> float:

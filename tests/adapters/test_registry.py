@@ -101,12 +101,50 @@ def test_a_registered_adapter_reads_its_layer_and_subclasses() -> None:
         cd.register_adapter(Leaky)(type("Other", (LeakyAdapter,), {}))
 
 
+class Reader(nn.Module):
+    """A model that `torch.jit` can read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.rnn(x)[0][:, -1]
+
+
+def compiled(kind: str) -> nn.Module:
+    """Script or trace a model."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if kind == "script":
+            return torch.jit.script(Reader())
+        return torch.jit.trace(Reader(), torch.zeros(2, 5, 3))
+
+
 def test_a_scripted_layer_is_refused() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted = torch.jit.script(nn.LSTM(3, 2))
     with pytest.raises(cd.UnsupportedLayerError, match="scripted or traced"):
         cd.adapt(scripted)
+
+
+@pytest.mark.parametrize("kind", ["script", "trace"])
+@pytest.mark.parametrize("layer", ["rnn", None])
+def test_layers_of_a_scripted_or_traced_model_are_refused(
+    kind: str, layer: str | None
+) -> None:
+    model, x = compiled(kind), torch.zeros(2, 5, 3)
+    twin = cd.adapt(Reader(), "rnn")
+    calls = (
+        lambda: cd.adapt(model, layer),
+        lambda: cd.record(model, layer, x),
+        lambda: cd.record(model, layer, x, dynamics=twin),
+        lambda: cd.adapt(nn.ModuleDict({"inner": model}), "inner.rnn"),
+    )
+    for call in calls:
+        with pytest.raises(cd.UnsupportedLayerError, match="hooks do not fire in it"):
+            call()
 
 
 def test_a_dynamically_quantised_layer_is_refused() -> None:

@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 import captum_dynamics as cd
 from captum_dynamics.analysis import Analysis
-from captum_dynamics.analysis._measure import measure_words
-from captum_dynamics.findings import Visits
 
 
 class Reader(nn.Module):
@@ -75,31 +73,6 @@ def test_captum_stands_beside_ours_in_the_same_space(result: Analysis) -> None:
     assert shapes == {(3, 12)}
     assert result.documents.agreement(1) > 0.99
     assert bool(result.documents.explanations[2].deltas.isnan().all())
-
-
-def test_projection_of_a_word_is_what_reading_it_leaves_on_the_slow_mode() -> None:
-    """On a linear map a step along the slow mode moves the readout by just that."""
-    rates = torch.tensor([0.99, 0.3], dtype=torch.float64)
-    mix = torch.tensor([[1.0, 0.4], [0.2, 1.0]], dtype=torch.float64)
-    matrix = mix @ torch.diag(rates) @ mix.inverse()
-    drive = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.3, 0.0]], dtype=torch.float64)
-    dynamics = cd.FunctionAdapter(lambda h, x: h @ matrix.T + x @ drive.T, 2, 3)
-    rest = torch.zeros(1, 3, dtype=torch.float64)
-    linear = cd.linearize(
-        dynamics, cd.find_fixed_points(dynamics, torch.ones(1, 2).double(), rest)
-    )
-    readout = torch.tensor([1.0, 2.0], dtype=torch.float64)
-    none = torch.zeros(0, dtype=torch.float64)
-    visits = Visits(
-        none.new_zeros(2), torch.eye(2).double(), none, none, none, none, 1.0, rest[0]
-    )
-    word = torch.tensor([[1.0, 2.0, 3.0]], dtype=torch.float64)
-    words = measure_words(
-        dynamics, linear, readout, visits, ("w",), word, none.new_zeros(1)
-    )
-    later = dynamics.iterate(200)(dynamics(rest.new_zeros(1, 2), word), rest)
-    remembered = float(later @ readout) / 0.99**200
-    assert float(words.projections) == pytest.approx(remembered, rel=1e-9)
 
 
 def test_same_seed_gives_the_same_numbers_and_leaves_the_global_one() -> None:
@@ -192,17 +165,6 @@ def test_active_dropout_is_refused() -> None:
 def test_missing_layer_lists_those_there_are() -> None:
     with pytest.raises(cd.LayerNotFoundError, match=r"'rnn' \(GRU\)"):
         cd.analyze(Reader().eval(), "encoder", sequences())
-
-
-def test_words_of_another_width_are_refused() -> None:
-    words = cd.NamedInputs(["a"], torch.zeros(1, 5))
-    with pytest.raises(ValueError, match=r"`words\.inputs` to have shape \(n, 4\)"):
-        cd.analyze(Reader().eval(), "rnn", sequences(), words=words, starts=16)
-
-
-def test_names_and_vectors_must_be_as_many() -> None:
-    with pytest.raises(ValueError, match=r"3 `words\.names`, got 1"):
-        cd.NamedInputs(["a"], torch.zeros(3, 4))
 
 
 def test_nothing_but_failing_searches_still_gives_a_result(tmp_path: Path) -> None:

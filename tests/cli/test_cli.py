@@ -29,7 +29,26 @@ class Model(nn.Module):
 def build():
     return Model().eval()
 
-number = 3
+def double():
+    return build().double()
+
+class Tokens(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(9, 3)
+        self.model = Model()
+    def forward(self, ids, mask):
+        return self.model(self.embedding(ids) * mask[..., None])
+
+def tokens():
+    return Tokens().eval()
+
+def busy():
+    return nn.Sequential(nn.Dropout(0.5), Model())
+
+def broken():
+    raise RuntimeError("no weights\\nfound")
+
 def not_a_model():
     return 3
 """
@@ -42,8 +61,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     x = generator.standard_normal((12, 8, 3))
     np.savez(tmp_path / "batch.npz", x=x)
     np.savez(tmp_path / "sized.npz", x=x, sizes=np.full(12, 4))
+    np.savez(tmp_path / "odd.npz", x=x, sizes=np.full(12, 4.5), names=["a"] * 12)
+    np.savez(tmp_path / "whole.npz", x=x, sizes=np.full(12, 4.0))
+    np.savez(tmp_path / "wide.npz", x=x[:, :, :2])
+    np.savez(tmp_path / "text.npz", x=["a"] * 12)
+    ids, mask = generator.integers(0, 9, (12, 8), np.uint8), x[..., 0] > 0
+    np.savez(tmp_path / "ids.npz", mask=mask, ids=ids)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "batch.npz").read_bytes()[:999])
+    (tmp_path / "cut.tensors").write_bytes(b"\x08\x00")
+    (tmp_path / "syntax.py").write_text("def build(:")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "cli_model", raising=False)
+    for name in ("cli_model", "syntax"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 
@@ -72,8 +101,11 @@ def test_analyze_leaves_report_graph_summary_and_numbers(
 
 
 @pytest.mark.usefixtures("folder")
-def test_lengths_may_come_with_the_inputs(capsys: pytest.CaptureFixture[str]) -> None:
-    sized = ("--inputs", "sized.npz", "--lengths", "sizes", "--target", "0")
+@pytest.mark.parametrize("file", ["sized.npz", "whole.npz"])
+def test_lengths_may_come_with_the_inputs(
+    capsys: pytest.CaptureFixture[str], file: str
+) -> None:
+    sized = ("--inputs", file, "--lengths", "sizes", "--target", "0")
     assert analyze("cli_model:build", *sized, "--compare", "none") == 0
     assert "48 steps recorded" in " ".join(capsys.readouterr().out.split())
 
@@ -84,8 +116,21 @@ def test_weights_are_loaded_before_the_analysis(
 ) -> None:
     save_file({"rnn.weight_hh_l0": torch.zeros(15, 5)}, "part.safetensors")
     weights = ("--weights", "part.safetensors", "--inputs", "batch.npz")
-    assert analyze("cli_model:build", *weights) == 1
+    assert analyze("cli_model:build", *weights) == 2
     assert "Missing key" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("factory", "file"),
+    [("double", "batch.npz"), ("tokens", "ids.npz")],
+    ids=["a model in double precision", "token ids of one byte, and a mask"],
+)
+def test_arrays_take_the_types_that_the_model_reads(
+    capsys: pytest.CaptureFixture[str], factory: str, file: str
+) -> None:
+    given = ("--inputs", file, "--target", "0", "--compare", "none")
+    assert analyze(f"cli_model:{factory}", *given) == 0, capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("folder")
@@ -96,6 +141,50 @@ def test_weights_are_loaded_before_the_analysis(
         (["absent:build", "--inputs", "batch.npz"], "No module named 'absent'"),
         (["cli_model:absent", "--inputs", "batch.npz"], "no attribute 'absent'"),
         (["cli_model:not_a_model", "--inputs", "batch.npz"], "got int"),
+        (["syntax:build", "--inputs", "batch.npz"], "'syntax:build': SyntaxError"),
+        (["cli_model:broken", "--inputs", "batch.npz"], "RuntimeError: no weights fou"),
+        (["cli_model:busy", "--inputs", "batch.npz"], "model.eval()"),
+        (["cli_model:build", "--inputs", "cut.npz"], "not an .npz of plain arrays"),
+        (["cli_model:build", "--inputs", "text.npz"], "Expected numbers in the array"),
+        (["cli_model:build", "--inputs", "wide.npz"], "(x (12, 8, 2) torch.float32)"),
+        (["cli_model:build", "--inputs", "sized.npz"], "unexpected keyword argument"),
+        (
+            ["cli_model:build", "--inputs", "odd.npz", "--lengths", "sizes"],
+            "Expected whole numbers in the array 'sizes' of odd.npz, got 4.5",
+        ),
+        (
+            ["cli_model:build", "--inputs", "odd.npz", "--lengths", "names"],
+            "Expected numbers in the array 'names' of odd.npz",
+        ),
+        (
+            ["cli_model:build", "--inputs", "batch.npz", "--lengths", "x"],
+            "Expected arrays besides 'x'",
+        ),
+        (
+            [
+                *("cli_model:build", "--inputs", "batch.npz", "--target", "0"),
+                *("--compare", "LayerIntegratedGradients"),
+            ],
+            "got LayerIntegratedGradients, which needs layer",
+        ),
+        (
+            ["cli_model:build", "--inputs", "batch.npz", "--weights", "absent"],
+            "no file absent",
+        ),
+        (
+            [
+                "cli_model:build",
+                "--inputs",
+                "batch.npz",
+                "--weights",
+                "cut.tensors",
+            ],
+            "Cannot load cut.tensors",
+        ),
+        (
+            ["cli_model:build", "--inputs", "batch.npz", "--target", "2"],
+            "`target` between 0 and 1 to say",
+        ),
         (["cli_model:build", "--inputs", "absent.npz"], "no file absent.npz"),
         (["cli_model:build", "--inputs", "cli_model.py"], "not an .npz"),
         (["cli_model:build", "--inputs", "batch.npz"], "`target` between 0 and 1"),
@@ -113,22 +202,57 @@ def test_weights_are_loaded_before_the_analysis(
         ),
     ],
 )
-def test_mistakes_get_one_line_and_exit_code_1(
+def test_mistakes_get_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     message: str,
 ) -> None:
-    assert analyze(*arguments) == 1
-    error = capsys.readouterr().err.splitlines()[-1]
+    assert analyze(*arguments) == 2
+    (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("captum-dynamics: error: ")
     assert message in error
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("option", ["--starts", "--explained"])
+def test_counts_of_nothing_get_one_line_too(
+    capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    given = ["cli_model:build", "--inputs", "batch.npz", "--out", "out", option, "0"]
+    assert main(["analyze", *given]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert f"`{option[2:]}` to be a whole number of at least 1, got 0" in error
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_no_mistake_of_the_user_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("captum_dynamics.cli._analyze.analyze", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        analyze("cli_model:build", "--inputs", "batch.npz", "--target", "0")
+
+
+@pytest.mark.usefixtures("folder")
+def test_debug_shows_where_a_mistake_arose() -> None:
+    with pytest.raises(ValueError, match="no weights") as caught:
+        main(
+            [
+                *("--debug", "analyze", "cli_model:broken", "--inputs", "batch.npz"),
+                *("--out", "out"),
+            ]
+        )
+    assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_output_that_is_a_file_is_refused_before_any_work(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "out").write_text("mine")
-    assert analyze("cli_model:build", "--inputs", "batch.npz", "--target", "0") == 1
+    assert analyze("cli_model:build", "--inputs", "batch.npz", "--target", "0") == 2
     assert "Cannot write to the folder out" in capsys.readouterr().err
     assert (folder / "out").read_text() == "mine"
 
@@ -165,7 +289,7 @@ def test_demo_explains_the_users_sentence(
 def test_demo_refuses_a_sentence_without_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["demo", "--text", "  ", "--out", str(tmp_path)]) == 1
+    assert main(["demo", "--text", "  ", "--out", str(tmp_path)]) == 2
     assert "at least one word" in capsys.readouterr().err
 
 

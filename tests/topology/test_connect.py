@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import captum_dynamics as cd
+from captum_dynamics.export import from_graphml, from_json, to_graphml, to_json
 from captum_dynamics.tasks.flipflop import load_flipflop
 from captum_dynamics.topology.heteroclinic import unstable_starts
 
@@ -153,3 +154,69 @@ def test_summary_names_nodes_edges_and_basins() -> None:
     assert "2 attractor" in text
     assert "2 connections" in text
     assert "basin of" in text
+
+
+def test_without_basin_samples_there_are_no_basins() -> None:
+    dynamics = switches(1)
+    graph = cd.connect(dynamics, found(dynamics, grid(1)), basin_samples=0)
+    assert graph.basins == {}
+    assert "basin" not in graph.summary()
+    assert len(graph.attractors) == 2
+
+
+def cubic() -> cd.FunctionAdapter:
+    """h' = h + h^3: its one point, 0, is marginal; h' = 2 h + h^3 runs off from 0."""
+    return cd.FunctionAdapter(lambda h, x: 2 * h + h**3, 1, 0)
+
+
+def test_a_branch_that_runs_off_to_infinity_is_marked_and_can_be_written(
+    tmp_path: Path,
+) -> None:
+    dynamics = cubic()
+    linear = found(dynamics, torch.full((1, 1), 1e-3, dtype=torch.float64))
+    graph = cd.connect(dynamics, linear, basin_samples=4).graph
+    ends = [data for _, data in graph.nodes(data=True) if data["kind"] == "unresolved"]
+    assert [(end["diverged"], end["at_rest"]) for end in ends] == [(True, False)] * 2
+    assert not any("residual_norm" in end for end in ends)
+    assert not any("distance" in data for *_, data in graph.edges(data=True))
+    to_json(graph, tmp_path / "graph.json")
+    to_graphml(graph, tmp_path / "graph.graphml")
+    assert nx.utils.graphs_equal(from_json(tmp_path / "graph.json"), graph)
+    assert nx.utils.graphs_equal(from_graphml(tmp_path / "graph.graphml"), graph)
+
+
+@pytest.mark.parametrize(
+    ("states", "complaint"),
+    [
+        (torch.zeros(3, 2), r"`basin_states` to have shape \(n, 1\), got \(3, 2\)"),
+        (torch.full((3, 1), torch.nan), "`basin_states` to be finite"),
+        (torch.zeros(3, 1, dtype=torch.long), "`basin_states` to be a floating"),
+        (torch.zeros(3, 1, device="meta"), "`basin_states`"),
+    ],
+    ids=["width", "nan", "whole numbers", "device"],
+)
+@pytest.mark.misuse
+def test_basin_states_that_do_not_fit_are_refused(
+    states: torch.Tensor, complaint: str
+) -> None:
+    dynamics = switches(1)
+    with pytest.raises((TypeError, ValueError), match=complaint):
+        cd.connect(dynamics, found(dynamics, grid(1)), basin_states=states)
+
+
+def test_basin_states_may_be_in_single_precision() -> None:
+    dynamics = switches(1)
+    graph = cd.connect(
+        dynamics, found(dynamics, grid(1)), basin_states=torch.tensor([[0.5], [0.4]])
+    )
+    assert sorted(graph.basins.values()) == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    "bad", [{"basin_samples": -1}, {"max_steps": 0}, {"directions": 0}]
+)
+def test_counts_that_mean_nothing_are_refused(bad: dict[str, int]) -> None:
+    dynamics = switches(1)
+    (name,) = bad
+    with pytest.raises(ValueError, match=f"`{name}`"):
+        cd.connect(dynamics, found(dynamics, grid(1)), **bad)  # type: ignore[arg-type]

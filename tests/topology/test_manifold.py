@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
 import captum_dynamics as cd
-from captum_dynamics.topology import Shape, trace_slow_manifold
+from captum_dynamics.topology import Shape, SlowManifold, trace_slow_manifold
 from captum_dynamics.topology.manifold import _locally_linear, farthest_points
 
 NONE = torch.zeros(1, 0, dtype=torch.float64)
@@ -86,3 +88,98 @@ def test_embedding_declines_islands_that_it_would_collapse() -> None:
 def test_a_line_that_few_states_reach_is_undecided() -> None:
     slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
     assert replace(slow, slow_share=0.05).shape is Shape.UNDECIDED
+
+
+def spiral(rate: float = 0.999, angle: float = 0.3) -> cd.FunctionAdapter:
+    """Shrink and turn slowly in a plane of R^4, sheared; forget the rest at once."""
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [0, 0]]).double()
+    turn[1] = turn[0].flip(0) * torch.tensor([-1.0, 1.0])
+    block = torch.zeros(4, 4, dtype=torch.float64)
+    block[:2, :2] = rate * turn
+    block[2:, 2:] = 0.2 * torch.eye(2)
+    matrix = SHEAR @ block @ SHEAR.inverse()
+    return cd.FunctionAdapter(lambda h, x: h @ matrix.T, 4, 0)
+
+
+SHEAR = torch.tensor(
+    [[1.0, 0.7, 0.1, 0.0], [0.2, 1.5, 0.0, 0.3], [0.4, 0.1, 1.0, 0.0], [0, 0.6, 0, 1]],
+    dtype=torch.float64,
+)
+
+
+def spiral_manifold() -> SlowManifold:
+    return trace_slow_manifold(
+        spiral(), 0.1 * cloud(width=4), NONE, task_step=1.0, q_slow=1.0
+    )
+
+
+def test_a_rotating_pair_is_compared_with_directions_as_the_plane_it_spans() -> None:
+    slow = spiral_manifold()
+    assert len(slow) > 20
+    assert bool((slow.linearization.eigenvalues[:, 0].imag > 0).all())
+    # After 50 steps the states lie in the plane to 0.2^50, whatever their direction.
+    ones = torch.ones(len(slow), dtype=torch.float64)
+    torch.testing.assert_close(slow.tangent_alignment, ones)
+    torch.testing.assert_close(slow.axis_alignment, ones)
+
+
+def test_cosine_with_a_rotating_pair_does_not_depend_on_its_phase() -> None:
+    slow = spiral_manifold()
+    axis = torch.tensor([0.5, -0.5, 0.5, 0.5], dtype=torch.float64)
+    plane = torch.linalg.qr(SHEAR[:, :2])[0]
+    expected = (axis @ plane).norm().expand(len(slow))
+    for phase in (0.0, 0.4, 1.3):
+        linear = slow.linearization
+        factor = torch.polar(torch.ones(()).double(), torch.tensor(phase).double())
+        turned = replace(linear, right_eigenvectors=linear.right_eigenvectors * factor)
+        seen = replace(slow, linearization=turned, axis=axis)
+        torch.testing.assert_close(seen.axis_alignment, expected)
+        same = (seen.leading_axes * slow.leading_axes).sum(-1).abs()
+        torch.testing.assert_close(same, torch.ones_like(same))
+
+
+def test_leading_axes_are_those_of_the_ellipse_that_the_mode_draws() -> None:
+    slow = spiral_manifold()
+    vector = slow.linearization.right_eigenvectors[0, :, 0]
+    angles = torch.linspace(0, 2 * math.pi, 100_001, dtype=torch.float64)
+    turns = torch.polar(torch.ones_like(angles), angles)
+    ellipse = (turns[:, None] * vector).real
+    sizes = ellipse.norm(dim=1)
+    major, minor = ellipse[sizes.argmax()], ellipse[sizes.argmin()]
+    first, second = slow.leading_axes[0]
+    assert float((major @ first).abs() / major.norm()) == pytest.approx(1, abs=1e-8)
+    assert float((minor @ second).abs() / minor.norm()) == pytest.approx(1, abs=1e-8)
+
+
+def test_a_real_mode_spans_a_line_alone() -> None:
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    assert slow.leading_axes.shape == (len(slow), 2, 5)
+    assert not bool(slow.leading_axes[:, 1].any())
+    torch.testing.assert_close(
+        slow.leading_axes[:, 0].norm(dim=1), torch.ones(len(slow)).double()
+    )
+
+
+@pytest.mark.parametrize("manifold", [spiral_manifold, lambda: no_turn()])
+def test_random_directions_fall_in_bins_as_drawn_ones_do(
+    manifold: Callable[[], SlowManifold],
+) -> None:
+    slow = manifold()
+    generator = torch.Generator().manual_seed(5)
+    drawn = torch.randn(20_000, 4, generator=generator, dtype=torch.float64)
+    drawn = drawn / drawn.norm(dim=1, keepdim=True)
+    cosines = (drawn @ slow.leading_axes[0].T).norm(dim=1)
+    edges = torch.linspace(0, 1, 6, dtype=torch.float64)
+    counts = torch.histogram(cosines, edges).hist / len(drawn) * len(slow)
+    expected = slow.random_alignment(edges)
+    assert float(expected.sum()) == pytest.approx(len(slow))
+    assert float((counts - expected).abs().max()) < 0.02 * len(slow)
+
+
+def no_turn() -> SlowManifold:
+    return trace_slow_manifold(line(width=4), cloud(width=4), NONE, task_step=1.0)
+
+
+def test_a_layer_that_does_not_move_in_use_has_no_speed_ratio() -> None:
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=0.0)
+    assert math.isnan(slow.speed_ratio)
