@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
@@ -134,11 +135,12 @@ class Host:
         try:
             # cuDNN refuses the backward pass of a layer in evaluation mode.
             with torch.backends.cudnn.flags(enabled=False):
+                # Copies: the model may write into what it is given.
                 output = run_forward(
                     self.forward_func,
-                    arguments.inputs,
+                    _copied(arguments.inputs),
                     arguments.target,
-                    arguments.additional,
+                    _copied(arguments.additional),
                 )
         except RuntimeError as error:
             floating = any(value.is_floating_point() for value in arguments.inputs)
@@ -185,8 +187,8 @@ def replaced_inputs(
                 f"Expected layer inputs for every step, got {inputs.shape[1]} steps "
                 f"while the model takes more."
             )
-        # A copy: what the model writes in place is not ours.
-        return convention.replace_inputs(part.clone(), args, kwargs)
+        copied = _copied(convention.replace_inputs(part, args, kwargs))
+        return copied[0], copied[1]
 
     handle = layer.register_forward_pre_hook(swap, with_kwargs=True)
     try:
@@ -207,13 +209,27 @@ def _replaced_outputs(
     ) -> Any:
         step = next(steps)
         part = states[:, step : step + 1] if convention.one_step else states
-        return convention.write(dynamics, part.clone(), call, output)
+        # Copies, each its own: the model may write into one and read another.
+        return _copied(convention.write(dynamics, part, call, output))
 
     handle = layer.register_forward_hook(swap, with_kwargs=True)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _copied(value: Any) -> Any:
+    """Copy every tensor of a nested argument, as part of the same graph."""
+    if isinstance(value, PackedSequence):
+        return value._replace(data=value.data.clone())
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) is dict:
+        return {name: _copied(item) for name, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(_copied, value))
+    return value
 
 
 def one_each(outputs: Tensor, call: Call) -> PerPoint:
