@@ -15,13 +15,12 @@ def check_matrix(
         raise ValueError(
             f"Expected `{name}` to have shape (n, {columns}), got {tuple(value.shape)}."
         )
-    check_finite(name, value)
     if device is not None and value.device != device:
         raise ValueError(
             f"Expected `{name}` on {device}, where the dynamics live, "
             f"got {value.device}; move it with `.to(...)`."
         )
-    return value
+    return check_finite(name, value)
 
 
 def check_rows(name: str, value: Tensor) -> Tensor:

@@ -16,8 +16,13 @@ from torch.nn.utils.rnn import PackedSequence
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
 from captum_dynamics.adapters import Call, RecurrentAdapter
-from captum_dynamics.attr._compat import Target, run_forward
-from captum_dynamics.calling import captured_calls, check_deterministic, read_calls
+from captum_dynamics.attr._compat import Target, run_forward, select
+from captum_dynamics.calling import (
+    captured_calls,
+    check_deterministic,
+    read_calls,
+    take_rows,
+)
 
 Steps = Bool[Tensor, "n t"]
 
@@ -48,19 +53,16 @@ class Arguments:
 
     def __getitem__(self, rows: slice) -> Arguments:
         """Select examples; what all examples share stays as it is."""
-        size, target = len(self), self.target
-        is_list = isinstance(target, list)
-        one_each = is_list or (isinstance(target, Tensor) and target.numel() > 1)
+        of_list = isinstance(self.target, list)  # one for each, says Captum
         return Arguments(
-            tuple(value[rows] for value in self.inputs),
-            target[rows] if one_each else target,
-            tuple(_cut(value, rows, size) for value in self.additional),
+            self.cut(self.inputs, rows),
+            self.target[rows] if of_list else self.cut((self.target,), rows)[0],
+            self.cut(self.additional, rows),
         )
 
-
-def _cut(value: Any, rows: slice, size: int) -> Any:
-    shared = not isinstance(value, Tensor) or value.ndim == 0 or len(value) != size
-    return value if shared else value[rows]
+    def cut(self, values: tuple[Any, ...], rows: slice) -> tuple[Any, ...]:
+        """Select rows of those values that have one for each example."""
+        return tuple(take_rows(values, rows, len(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +141,6 @@ class Host:
                 output = run_forward(
                     self.forward_func,
                     _copied(arguments.inputs),
-                    arguments.target,
                     _copied(arguments.additional),
                 )
         except RuntimeError as error:
@@ -156,7 +157,7 @@ class Host:
                 f"Expected `forward_func` to return a tensor, got "
                 f"{type(output).__name__}; wrap it in a function that does."
             )
-        return output
+        return select(output, arguments.target)
 
 
 def later_any(steps: Steps) -> Steps:
@@ -165,9 +166,14 @@ def later_any(steps: Steps) -> Steps:
 
 
 def check_host(forward_func: Callable[..., Any], layer: nn.Module) -> None:
-    """Refuse active dropout, in the model or, behind a function, in the layer."""
+    """Refuse what has no gradient or no single output: of a function, its layer."""
     model = forward_func if isinstance(forward_func, nn.Module) else layer
     check_deterministic(model)
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError(
+            "Expected `forward_func` with parameters that have gradients, got some "
+            "made under `torch.inference_mode()`; build or load the model outside it."
+        )
 
 
 @contextmanager
