@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from captum._utils.common import _format_additional_forward_args, _run_forward
+from captum._utils.common import (
+    _format_additional_forward_args,
+    _run_forward,
+    _select_targets,
+)
 from captum.log import log_usage
 from torch import Tensor
 
-__all__ = ["as_tuple", "log_usage", "run_forward"]
+__all__ = ["as_tuple", "log_usage", "run_forward", "select"]
 
 Target = Any
 """Captum's target: None, int, tuple, tensor, or a list with one for each example."""
@@ -24,8 +28,19 @@ def as_tuple(values: Any) -> tuple[Any, ...]:
 def run_forward(
     forward_func: Callable[..., Any],
     inputs: tuple[Tensor, ...],
-    target: Target,
     additional_forward_args: tuple[Any, ...],
 ) -> Any:
-    """Call a model as Captum does, and select the target from its output."""
-    return _run_forward(forward_func, inputs, target, additional_forward_args)
+    """Call a model as Captum does."""
+    return _run_forward(forward_func, inputs, None, additional_forward_args)
+
+
+def select(outputs: Tensor, target: Target) -> Tensor:
+    """Select the target from a model's outputs, in any of Captum's forms."""
+    try:
+        selected: Tensor = _select_targets(outputs, target)
+    except (AssertionError, IndexError, RuntimeError) as error:
+        raise ValueError(
+            f"Expected `target` to select from outputs of shape "
+            f"{tuple(outputs.shape)} in one of Captum's forms; {error}"
+        ) from error
+    return selected

@@ -11,12 +11,18 @@ from typing import Any
 import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
 from captum_dynamics.adapters import Call, RecurrentAdapter
-from captum_dynamics.attr._compat import Target, run_forward
-from captum_dynamics.calling import captured_calls, check_deterministic, read_calls
+from captum_dynamics.attr._compat import Target, run_forward, select
+from captum_dynamics.calling import (
+    captured_calls,
+    check_deterministic,
+    read_calls,
+    take_rows,
+)
 
 Steps = Bool[Tensor, "n t"]
 
@@ -47,19 +53,16 @@ class Arguments:
 
     def __getitem__(self, rows: slice) -> Arguments:
         """Select examples; what all examples share stays as it is."""
-        size, target = len(self), self.target
-        is_list = isinstance(target, list)
-        one_each = is_list or (isinstance(target, Tensor) and target.numel() > 1)
+        of_list = isinstance(self.target, list)  # one for each, says Captum
         return Arguments(
-            tuple(value[rows] for value in self.inputs),
-            target[rows] if one_each else target,
-            tuple(_cut(value, rows, size) for value in self.additional),
+            self.cut(self.inputs, rows),
+            self.target[rows] if of_list else self.cut((self.target,), rows)[0],
+            self.cut(self.additional, rows),
         )
 
-
-def _cut(value: Any, rows: slice, size: int) -> Any:
-    shared = not isinstance(value, Tensor) or value.ndim == 0 or len(value) != size
-    return value if shared else value[rows]
+    def cut(self, values: tuple[Any, ...], rows: slice) -> tuple[Any, ...]:
+        """Select rows of those values that have one for each example."""
+        return tuple(take_rows(values, rows, len(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,11 +137,11 @@ class Host:
         try:
             # cuDNN refuses the backward pass of a layer in evaluation mode.
             with torch.backends.cudnn.flags(enabled=False):
+                # Copies: the model may write into what it is given.
                 output = run_forward(
                     self.forward_func,
-                    arguments.inputs,
-                    arguments.target,
-                    arguments.additional,
+                    _copied(arguments.inputs),
+                    _copied(arguments.additional),
                 )
         except RuntimeError as error:
             floating = any(value.is_floating_point() for value in arguments.inputs)
@@ -154,7 +157,7 @@ class Host:
                 f"Expected `forward_func` to return a tensor, got "
                 f"{type(output).__name__}; wrap it in a function that does."
             )
-        return output
+        return select(output, arguments.target)
 
 
 def later_any(steps: Steps) -> Steps:
@@ -163,9 +166,14 @@ def later_any(steps: Steps) -> Steps:
 
 
 def check_host(forward_func: Callable[..., Any], layer: nn.Module) -> None:
-    """Refuse active dropout, in the model or, behind a function, in the layer."""
+    """Refuse what has no gradient or no single output: of a function, its layer."""
     model = forward_func if isinstance(forward_func, nn.Module) else layer
     check_deterministic(model)
+    if any(parameter.is_inference() for parameter in model.parameters()):
+        raise ValueError(
+            "Expected `forward_func` with parameters that have gradients, got some "
+            "made under `torch.inference_mode()`; build or load the model outside it."
+        )
 
 
 @contextmanager
@@ -185,8 +193,8 @@ def replaced_inputs(
                 f"Expected layer inputs for every step, got {inputs.shape[1]} steps "
                 f"while the model takes more."
             )
-        # A copy: what the model writes in place is not ours.
-        return convention.replace_inputs(part.clone(), args, kwargs)
+        copied = _copied(convention.replace_inputs(part, args, kwargs))
+        return copied[0], copied[1]
 
     handle = layer.register_forward_pre_hook(swap, with_kwargs=True)
     try:
@@ -207,13 +215,27 @@ def _replaced_outputs(
     ) -> Any:
         step = next(steps)
         part = states[:, step : step + 1] if convention.one_step else states
-        return convention.write(dynamics, part.clone(), call, output)
+        # Copies, each its own: the model may write into one and read another.
+        return _copied(convention.write(dynamics, part, call, output))
 
     handle = layer.register_forward_hook(swap, with_kwargs=True)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _copied(value: Any) -> Any:
+    """Copy every tensor of a nested argument, as part of the same graph."""
+    if isinstance(value, PackedSequence):
+        return value._replace(data=value.data.clone())
+    if isinstance(value, Tensor):
+        return value.clone()
+    if type(value) is dict:
+        return {name: _copied(item) for name, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(_copied, value))
+    return value
 
 
 def one_each(outputs: Tensor, call: Call) -> PerPoint:

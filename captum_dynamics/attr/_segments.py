@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,12 +72,10 @@ class Segments:
 
         def one(part: Segments, rows: slice) -> tuple[States]:
             moves = tangents[rows].repeat(count, 1), part.input_changes.repeat(count, 1)
-            step = part.dynamics.step
-            pushed = torch.func.jvp(step, part._at_nodes(count), moves)[1]
+            pushed = push_forward(part.dynamics, part._at_nodes(count), moves)[1]
             return (_node_average(pushed, count),)
 
-        with torch.no_grad():
-            return self._by_parts(count, one)[0]
+        return self._by_parts(count, one)[0]
 
     def pull_back(self, count: int, cotangents: States) -> tuple[States, Inputs]:
         """v Jbar and v Bbar for one cotangent v in each row, with `count` nodes."""
@@ -104,6 +103,17 @@ class Segments:
         chunks = row_chunks(len(self), 8 * LIVE_COPIES * width)
         parts = [one(self[rows], rows) for rows in chunks]
         return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def push_forward(
+    dynamics: DynamicsMap, at: tuple[States, Inputs], moves: tuple[States, Inputs]
+) -> tuple[States, States]:
+    """F and J dh + B dx at every row."""
+    with torch.no_grad(), warnings.catch_warnings():
+        # torch's own forward mode calls its deprecated torch.jit once.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pushed = torch.func.jvp(dynamics.step, at, moves)
+    return pushed[0], pushed[1]
 
 
 def _node_average(values: Tensor, count: int) -> Tensor:

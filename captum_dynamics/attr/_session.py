@@ -59,7 +59,8 @@ class Session:
         first: Tensor = self.arguments.inputs[0]
         if first.is_floating_point():
             return first.dtype
-        return next(self.host.layer.parameters()).dtype
+        weight = next(self.host.layer.parameters(), None)
+        return self.host.dynamics.dtype if weight is None else weight.dtype
 
     def batches(self) -> list[slice]:
         """Cut the examples."""
@@ -71,8 +72,9 @@ class Session:
     def pair(self, batch: slice, reference: Inputs) -> RunPair:
         """Run some examples and their baseline."""
         baselines = self.baselines
-        cut = None if baselines is None else tuple(b[batch] for b in baselines)
-        return pair_runs(self.host, self.arguments[batch], cut, reference)
+        if baselines is not None:
+            baselines = self.arguments.cut(baselines, batch)
+        return pair_runs(self.host, self.arguments[batch], baselines, reference)
 
     def calls(self) -> Iterator[tuple[Call, Tensor, Steps]]:
         """What the layer reads and does, and the steps that count, cut by cut."""
@@ -106,14 +108,33 @@ def format_baselines(inputs: tuple[Tensor, ...], baselines: Any) -> Baselines:
 
 
 def _format_baseline(value: Tensor, baseline: Any) -> Tensor:
-    if not isinstance(baseline, Tensor):
+    if isinstance(baseline, (int, float)):
+        whole = float(baseline).is_integer()
+        _check_kind(value, whole, f"{baseline}")
         return torch.full_like(value, baseline).detach()
+    if not isinstance(baseline, Tensor):
+        raise TypeError(
+            f"Expected `baselines` to be tensors or numbers, got "
+            f"{type(baseline).__name__}."
+        )
     one = (1, *value.shape[1:])
     if baseline.shape not in (value.shape, one):
         raise ValueError(
             f"Expected `baselines` of shape {tuple(value.shape)} or {one}, got "
             f"{tuple(baseline.shape)}."
         )
-    if baseline.is_floating_point():
-        _checks.check_finite("baselines", baseline)
-    return baseline.detach().expand_as(value)
+    if baseline.device != value.device:
+        raise ValueError(
+            f"Expected `baselines` on {value.device}, where `inputs` are, got "
+            f"{baseline.device}; move them with `.to(...)`."
+        )
+    _check_kind(value, not baseline.is_floating_point(), f"{baseline.dtype}")
+    _checks.check_finite("baselines", baseline)
+    return baseline.detach().to(value.dtype).expand_as(value)
+
+
+def _check_kind(value: Tensor, whole: bool, got: str) -> None:
+    if not whole and not value.is_floating_point():
+        raise ValueError(
+            f"Expected `baselines` to be whole numbers, as `inputs` are, got {got}."
+        )

@@ -63,8 +63,10 @@ class Classical(Estimator):
         if self.point is None:
             point = _central_point(dynamics, visited, reference, generator)
         else:
-            point = _checks.check_inputs("point", self.point, 1, dynamics.state_dim)
-            point = point.detach().to(visited)
+            point = _checks.check_inputs(
+                "point", self.point, 1, dynamics.state_dim, dynamics.device
+            )
+            point = point.detach().clone().to(visited)
         return _Linear(
             point,
             reference,

@@ -11,13 +11,13 @@ from captum.attr import GradientAttribution, LayerAttribution
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from captum_dynamics import _checks
 from captum_dynamics._execution import progress
 from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
 from captum_dynamics.attr._base import Estimator, FittedEstimator
 from captum_dynamics.attr._compat import Target, as_tuple, log_usage
 from captum_dynamics.attr._host import Arguments, Host, check_host
+from captum_dynamics.attr._reference import check_reference, reference_input
 from captum_dynamics.attr._session import Session, format_baselines
 from captum_dynamics.attr.faithfulness import Faithfulness
 from captum_dynamics.attr.modes import ModeAttributions, divide_by_modes
@@ -69,7 +69,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
     Raises:
         LayerNotFoundError: If `layer` is not part of the model.
         AdapterNotFoundError: If nothing registered reads the layer.
-        ValueError: If `reference` has another width than the layer's input.
+        ValueError: If `reference` has another width or device than the layer's input.
 
     Example:
         >>> import torch
@@ -102,7 +102,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         GradientAttribution.__init__(self, forward_func)
         self.estimator = PathIntegrated() if estimator is None else estimator
         self.fitted: Fitted | None = None
-        self._reference = _checked_reference(reference, adapt(found).input_dim)
+        self._reference = check_reference(reference, adapt(found))
         self._multiply_by_inputs = multiply_by_inputs
 
     @property
@@ -130,6 +130,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         )
 
     @log_usage()  # type: ignore[untyped-decorator]
+    @torch.inference_mode(False)
     def attribute(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -191,6 +192,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
             return formatted
         return formatted, torch.cat(deltas).to(session.dtype)
 
+    @torch.inference_mode(False)
     def fit(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -220,22 +222,24 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         self.fitted = self._fit(session, generator or torch.Generator())
         return self
 
+    @torch.inference_mode(False)
     def reference_input(
         self, inputs: Any = None, additional_forward_args: Any = None
     ) -> Inputs:
         """Layer input (1, k) of a baseline run: fitted, given, or the mean."""
         if self.fitted is not None:
             return self.fitted.reference_input
-        return self._reference_of(
-            self._session(inputs, None, None, additional_forward_args)
-        )
+        session = self._session(inputs, None, None, additional_forward_args)
+        return reference_input(self._reference, session)
 
+    @torch.inference_mode(False)
     def record(self, inputs: Any, additional_forward_args: Any = None) -> Trajectories:
         """Record what the layer reads and does, up to the last step that is read."""
         session = self._session(inputs, None, None, additional_forward_args)
         ((call, states, counted),) = session.calls()
         return Trajectories(states, call.inputs, call.initial_states, counted.sum(1))
 
+    @torch.inference_mode(False)
     def find_fixed_points(
         self,
         inputs: Any,
@@ -251,31 +255,38 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
             inputs: The model's inputs; searches start from states visited under them.
             additional_forward_args: Further arguments of the model.
             count: Number of starts.
-            generator: Source of randomness for drawing starts.
+            generator: Source of randomness for drawing starts; by default always the
+                same one.
             show_progress: Show a progress bar over starts.
 
         Returns:
             Merged points; see `captum_dynamics.find_fixed_points`.
         """
         runs = self.record(inputs, additional_forward_args)
+        starts = runs.sample_states(count, generator=generator or torch.Generator())
         points = find_fixed_points(
             self.dynamics,
-            runs.sample_states(count, generator=generator),
+            starts,
             self.reference_input(inputs, additional_forward_args),
             show_progress=show_progress,
         )
         return points.unique()
 
+    @torch.inference_mode(False)
     def linearize(self, points: FixedPoints) -> Linearization:
         """Linearize the layer's dynamics around points."""
         return linearize(self.dynamics, points)
 
+    @torch.inference_mode(False)
     def topology(
         self, linearization: Linearization, *, generator: torch.Generator | None = None
     ) -> FixedPointGraph:
         """Build the graph of fixed points, with the connections between them."""
-        return connect(self.dynamics, linearization, generator=generator)
+        return connect(
+            self.dynamics, linearization, generator=generator or torch.Generator()
+        )
 
+    @torch.inference_mode(False)
     def attribute_modes(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -311,6 +322,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         drives = fitted.picture.drives(runs)
         return divide_by_modes(runs.previous_states, adjoints, drives, linearization)
 
+    @torch.inference_mode(False)
     def evaluate(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -358,28 +370,9 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         return Session(host, arguments, formatted, batch_size)
 
     def _fit(self, session: Session, generator: torch.Generator) -> Fitted:
-        reference = self._reference_of(session)
+        reference = reference_input(self._reference, session)
         runs = (session.pair(batch, reference) for batch in session.batches())
         return Fitted(reference, self.estimator.fit(runs, generator))
-
-    def _reference_of(self, session: Session) -> Inputs:
-        if isinstance(self._reference, Tensor):
-            return self._reference
-        if self._reference == "zero" or session.baselines is not None:
-            return torch.zeros(1, session.host.dynamics.input_dim, dtype=torch.float64)
-        return session.mean_input()
-
-
-def _checked_reference(reference: str | Tensor, width: int) -> str | Tensor:
-    if isinstance(reference, Tensor):
-        given = _checks.check_inputs("reference", reference.detach(), 1, width)
-        return given.double().clone()
-    if reference not in ("mean", "zero"):
-        raise ValueError(
-            f'Expected `reference` to be "mean", "zero" or a tensor of {width} '
-            f"numbers, got {reference!r}."
-        )
-    return reference
 
 
 def _join(parts: list[Tensor]) -> Float[Tensor, "n t k"]:

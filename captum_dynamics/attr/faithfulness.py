@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from captum_dynamics._typing import PerPoint
+
+ROUNDING = 1e-6
+"""Outputs this close, relative to their size, are one number in float32."""
 
 
 @dataclass(frozen=True, eq=False)
 class Faithfulness:
     """How far contributions and a linear picture reach; no number stands for another.
+
+    What compares with the spread of the outputs over examples (`attribution_r2`,
+    `surrogate_r2`, `constant_share`) is NaN where they have none: for one example, or
+    for outputs that are all equal. `delta` and `identity_error` are always defined.
 
     Attributes:
         outputs: the model's outputs F(x), (n,).
@@ -34,17 +42,17 @@ class Faithfulness:
     @property
     def attribution_r2(self) -> float:
         """R^2 of F(baseline) + totals as a prediction of F(x)."""
-        return _r2(self.outputs, self.baseline_outputs + self.totals)
+        return r2(self.outputs, self.baseline_outputs + self.totals)
 
     @property
     def surrogate_r2(self) -> float:
         """Free-run R^2 of the picture: it says nothing of the contributions."""
-        return _r2(self.outputs, self.surrogate_outputs)
+        return r2(self.outputs, self.surrogate_outputs)
 
     @property
     def constant_share(self) -> float:
         """sd(constants) / sd(F(x)): above 1, the constant hides more than is told."""
-        return float(self.constants.std(correction=0) / self.outputs.std(correction=0))
+        return float(self.constants.std(correction=0)) / _spread(self.outputs)
 
     @property
     def identity_error(self) -> float:
@@ -53,6 +61,13 @@ class Faithfulness:
         return float(missing.abs().max())
 
 
-def _r2(outputs: PerPoint, predicted: PerPoint) -> float:
-    spread = (outputs - outputs.mean()).square().sum()
-    return float(1 - (outputs - predicted).square().sum() / spread)
+def r2(outputs: PerPoint, predicted: PerPoint) -> float:
+    """1 - mean squared error / variance of the outputs; NaN where they do not vary."""
+    error = float((outputs - predicted).square().mean())
+    return 1 - error / _spread(outputs) ** 2
+
+
+def _spread(outputs: PerPoint) -> float:
+    """Standard deviation over examples; NaN where it is zero up to rounding."""
+    spread = float(outputs.std(correction=0))
+    return spread if spread > ROUNDING * float(outputs.abs().max()) else math.nan

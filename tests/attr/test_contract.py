@@ -11,7 +11,13 @@ from captum.metrics import infidelity, sensitivity_max
 from torch import Tensor, nn
 
 from captum_dynamics import AttributionWarning, LayerNotFoundError
-from captum_dynamics.attr import DynamicsAttribution, Switching
+from captum_dynamics.attr import (
+    Classical,
+    DynamicsAttribution,
+    Estimator,
+    PathIntegrated,
+    Switching,
+)
 from tests.attr import models
 from tests.attr.models import classifier, gru, projected_lstm, reader, vectors
 
@@ -86,6 +92,45 @@ def test_cutting_the_batch_changes_nothing(estimator: Any, size: int) -> None:
     torch.testing.assert_close(cut, whole, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("read", "target", "each"),
+    [
+        (models.last, 2, [2] * 4),
+        (models.last, torch.tensor(2), [2] * 4),
+        (models.last, torch.tensor([2]), [2] * 4),
+        (models.last, (2,), [2] * 4),
+        (models.last, torch.tensor([0, 3, 1, 2]), [0, 3, 1, 2]),
+        (models.last, [0, 3, 1, 2], [0, 3, 1, 2]),
+        (models.every_step, (3, 1), [(3, 1)] * 4),
+        (models.every_step, [(0, 1), (3, 1), (6, 0), (2, 2)], None),
+    ],
+    ids=str,
+)
+def test_every_form_of_target_is_cut_with_its_examples(
+    read: Any, target: Any, each: Any
+) -> None:
+    dynamics, inputs = method(gru(read), reference="zero"), vectors()
+    whole = dynamics.attribute(inputs, target=target)
+    cut = dynamics.attribute(inputs, target=target, internal_batch_size=3)
+    torch.testing.assert_close(cut, whole, atol=1e-10, rtol=0)
+    for row, one in enumerate(target if each is None else each):
+        alone = dynamics.attribute(inputs[row : row + 1], target=one)
+        torch.testing.assert_close(alone[0], whole[row], atol=1e-10, rtol=0)
+
+
+def test_an_input_that_all_examples_share_is_not_cut() -> None:
+    layer = nn.GRU(3, 6, batch_first=True).double()
+
+    def forward(x: Tensor, scale: Tensor) -> Tensor:
+        return layer(x * scale)[0][:, -1].sum(-1)
+
+    inputs = (vectors(), torch.full((1, 1, 3), 0.5).double())
+    dynamics = DynamicsAttribution(forward, layer)
+    (whole,) = dynamics.attribute(inputs, (0.0, 1.0))
+    (cut,) = dynamics.attribute(inputs, (0.0, 1.0), internal_batch_size=3)
+    torch.testing.assert_close(cut, whole, atol=1e-10, rtol=0)
+
+
 @pytest.mark.parametrize(("steps", "size"), [(3, 2), (4, 2), (7, 4), (8, 4)])
 def test_time_first_inputs_cannot_be_cut_into_examples(steps: int, size: int) -> None:
     layer = nn.GRU(3, 6).double()
@@ -102,6 +147,54 @@ def test_gradients_are_enabled_inside() -> None:
     expected = method().attribute(vectors(), target=1)
     with torch.no_grad():
         torch.testing.assert_close(method().attribute(vectors(), target=1), expected)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [PathIntegrated(), Switching(anchors=3), Classical()],
+    ids=lambda e: type(e).__name__,
+)
+def test_inference_mode_changes_nothing(estimator: Estimator) -> None:
+    model, inputs = gru(), vectors()
+    outside = method(model, estimator=estimator)
+    before = torch.get_rng_state()
+    points = outside.find_fixed_points(inputs, count=8)
+    linear = outside.linearize(points)
+    expected = outside.topology(linear)
+    assert torch.equal(torch.get_rng_state(), before)
+    with torch.inference_mode():
+        inside = method(
+            model, estimator=estimator, reference=vectors().mean((0, 1)).clone()
+        )
+        inside.fit(vectors(), 1)
+        found = inside.attribute(vectors(), target=1)
+        paired = inside.attribute(vectors(), vectors().flip(0), 1)
+        same_points = inside.find_fixed_points(vectors(), count=8)
+        same_linear = inside.linearize(same_points)
+        modes = inside.attribute_modes(vectors(), same_linear, target=1)
+        told = inside.evaluate(vectors(), target=1)
+        graph = inside.topology(same_linear)
+        runs = inside.record(vectors())
+        reference = inside.reference_input(vectors())
+    outside.fit(inputs, 1)
+    torch.testing.assert_close(found, outside.attribute(inputs, target=1))
+    torch.testing.assert_close(paired, outside.attribute(inputs, inputs.flip(0), 1))
+    torch.testing.assert_close(same_points.states, points.states)
+    torch.testing.assert_close(
+        modes.tokens, outside.attribute_modes(inputs, linear, target=1).tokens
+    )
+    torch.testing.assert_close(told.delta, outside.evaluate(inputs, target=1).delta)
+    assert graph.graph.number_of_edges() == expected.graph.number_of_edges()
+    assert not any(
+        kept.is_inference() for kept in (found, paired, runs.states, reference)
+    )
+
+
+def test_a_model_without_gradients_is_refused() -> None:
+    with torch.inference_mode():
+        model = gru()
+    with pytest.raises(ValueError, match="`forward_func` with parameters that have"):
+        method(model).attribute(vectors(), target=1)
 
 
 def test_noise_tunnel_runs_with_delta() -> None:
@@ -229,6 +322,35 @@ def test_misuse_is_refused_in_one_sentence() -> None:
         method().record([x])
     with pytest.raises(LayerNotFoundError, match="not part of"):
         DynamicsAttribution(gru(), nn.GRU(3, 6))
+
+
+@pytest.mark.parametrize(
+    "target", [9, [1, 2], [0, 1, 2, 9], (1, 1), "a", 1.0, torch.tensor([1, 2])], ids=str
+)
+def test_a_target_that_selects_nothing_is_named(target: Any) -> None:
+    rejected(ValueError, "`target` to select", vectors(), target=target)
+
+
+def test_what_lives_on_another_device_is_named() -> None:
+    x = vectors()
+    with pytest.raises(ValueError, match=r"`reference` on cpu.*got meta; move it"):
+        method(reference=torch.zeros(3, device="meta"))
+    elsewhere = method(estimator=Classical(torch.zeros(6, device="meta")))
+    with pytest.raises(ValueError, match=r"`point` on cpu.*got meta; move it"):
+        elsewhere.attribute(x, target=1)
+    rejected(ValueError, "`baselines` on cpu.*got meta", x, x.to("meta"), 1)
+
+
+def test_baselines_are_of_the_inputs_kind() -> None:
+    x = vectors()
+    expected = method().attribute(x, 0.0, 1)
+    for zeros in (0, torch.zeros(4, 7, 3), torch.zeros(1, 7, 3, dtype=torch.long)):
+        torch.testing.assert_close(method().attribute(x, zeros, 1), expected)
+    rejected(TypeError, "`baselines` to be tensors or numbers", x, [0.0], 1)
+    model, ids = classifier(), torch.randint(11, (2, 5))
+    for fraction in (0.5, torch.zeros(2, 5)):
+        with pytest.raises(ValueError, match="`baselines` to be whole numbers"):
+            DynamicsAttribution(model, model.rnn).attribute(ids, fraction, 1)
 
 
 def test_models_that_cannot_be_explained_are_refused() -> None:

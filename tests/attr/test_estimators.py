@@ -14,6 +14,7 @@ from captum_dynamics.attr import (
     Classical,
     DynamicsAttribution,
     Estimator,
+    Faithfulness,
     PathIntegrated,
     Switching,
 )
@@ -194,3 +195,25 @@ def test_settings_without_a_meaning_are_refused() -> None:
         Switching(r2=0.0)
     with pytest.raises(ValueError, match="`point`"):
         method(estimator=Classical(torch.zeros(5))).attribute(vectors(), target=1)
+
+
+def test_what_compares_with_the_spread_of_outputs_is_nan_without_one() -> None:
+    told = method().evaluate(vectors(1), target=1)
+    assert math.isnan(told.attribution_r2)
+    assert math.isnan(told.surrogate_r2)
+    assert math.isnan(told.constant_share)
+    assert told.delta.abs().max() < 1e-8
+    alike = method().evaluate(vectors(1).expand(3, -1, -1), target=1)
+    assert math.isnan(alike.attribution_r2)
+    three = torch.full((3,), 0.1).double()  # whose mean is not 0.1 in floating point
+    outputs = Faithfulness(three, three, three * 0, three, three + 1)
+    assert math.isnan(outputs.surrogate_r2)
+    assert math.isnan(outputs.constant_share)
+
+
+def test_r2_is_one_less_the_share_of_variance_that_is_missed() -> None:
+    outputs = torch.tensor([1.0, 2.0, 3.0]).double()
+    zeros = torch.zeros(3).double()
+    told = Faithfulness(outputs, zeros, outputs, zeros, torch.full((3,), 2.0).double())
+    assert told.attribution_r2 == 1
+    assert told.surrogate_r2 == pytest.approx(0)
