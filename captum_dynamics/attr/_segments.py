@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_dynamics import _checks
 from captum_dynamics._execution import row_chunks
-from captum_dynamics._typing import Inputs, States
+from captum_dynamics._typing import Inputs, PerPoint, States
 from captum_dynamics.attr._runs import gauss_legendre
 from captum_dynamics.dynamics import DynamicsMap
 
@@ -149,14 +149,16 @@ class Quadrature:
 
     def pull_back(
         self, segments: Segments, cotangents: States, changes: States
-    ) -> tuple[States, Inputs]:
+    ) -> tuple[States, Inputs, PerPoint]:
         """v Jbar and v Bbar, where `changes` are F(h, x) - F(h^b, x^b).
 
         The equation is checked along v: for what the output does not read, such as
-        padding, nothing has to be computed.
+        padding, nothing has to be computed. The last of the three is by how much it
+        fails where no number of nodes was enough, as at kinks; zero elsewhere.
         """
         back = torch.zeros_like(segments.states)
         gradients = torch.zeros_like(segments.inputs)
+        unexplained = torch.zeros_like(segments.states[:, 0])
         pending = torch.nonzero(cotangents.any(-1))[:, 0]
         for count in self._ladder:
             if len(pending) == 0:
@@ -168,8 +170,10 @@ class Quadrature:
             explained += (by_input * part.input_changes).sum(-1)
             missing = explained - (v * changes[pending]).sum(-1)
             scale = v.norm(dim=-1) * (1 + changes[pending].norm(dim=-1))
-            pending = pending[missing.abs() > self.atol * scale]
-        return back, gradients
+            failed = missing.abs() > self.atol * scale
+            unexplained[pending] = torch.where(failed, missing, 0.0)
+            pending = pending[failed]
+        return back, gradients, unexplained
 
     def drives(self, segments: Segments, changes: States) -> States:
         """Bbar (x - x^b), where `changes` are F(h, x) - F(h^b, x^b)."""

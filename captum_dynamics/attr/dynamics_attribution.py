@@ -49,7 +49,8 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
     contributions sum to F(x) - F(baseline), whatever the readout: the last step, the
     last step that counts, a mean over time, h_n, c_n, or something nonlinear. What
     reaches the output past the layer, or through its initial state, is not attributed
-    and appears in the convergence delta.
+    and appears in the convergence delta, as does what averages miss at the kinks of a
+    ReLU.
 
     `NoiseTunnel` and Captum's metrics perturb the model's inputs: they need floating
     inputs of the layer's own shape (N, T, k), and so a `forward_func` of embedded

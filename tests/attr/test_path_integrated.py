@@ -11,6 +11,7 @@ import torch
 from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
+import captum_dynamics as cd
 from captum_dynamics.attr import DynamicsAttribution, PathIntegrated
 from tests.attr import models
 from tests.attr.models import Reader, gru, projected_lstm, reader, vectors
@@ -62,9 +63,11 @@ def test_contributions_sum_to_the_change_of_the_output(case: str, given: bool) -
 def test_delta_is_what_the_contributions_miss_of_two_runs_of_the_model() -> None:
     model, inputs = gru(), vectors()
     baselines = torch.zeros_like(inputs)
-    attributions, delta = DynamicsAttribution(
-        model, model.rnn, estimator=PathIntegrated(1, 1)
-    ).attribute(inputs, baselines, 2, return_convergence_delta=True)
+    method = DynamicsAttribution(model, model.rnn, estimator=PathIntegrated(1, 1))
+    with pytest.warns(cd.AttributionWarning, match="averaged Jacobians miss up to"):
+        attributions, delta = method.attribute(
+            inputs, baselines, 2, return_convergence_delta=True
+        )
     with torch.no_grad():
         change = model(inputs)[:, 2] - model(baselines)[:, 2]
     assert delta.abs().max() > 1e-4
@@ -74,9 +77,10 @@ def test_delta_is_what_the_contributions_miss_of_two_runs_of_the_model() -> None
 def test_relu_states_are_nearly_complete_and_say_by_how_much_not() -> None:
     layer = nn.RNN(3, 6, batch_first=True, nonlinearity="relu")
     model, inputs = reader(layer, models.last), vectors()
-    attributions, delta = DynamicsAttribution(model, layer).attribute(
-        inputs, target=0, return_convergence_delta=True
-    )
+    with pytest.warns(cd.AttributionWarning, match="kinks of a ReLU"):
+        attributions, delta = DynamicsAttribution(model, layer).attribute(
+            inputs, target=0, return_convergence_delta=True
+        )
     # Kinks inside a segment: Gauss-Legendre with m nodes errs by 1/m there.
     assert delta.abs().max() < 0.05 * attributions.sum((1, 2)).abs().max()
 
