@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_dynamics import _checks
+from captum_dynamics import _checks, _intervals
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import (
     GivenInputs,
@@ -224,6 +224,35 @@ class DynamicsMap(ABC):
                 by_input = torch.stack([inp for _, inp in pairs])
         return by_state.movedim(0, 1), by_input.movedim(0, 1)
 
+    # Verified bounds, for certificates
+
+    def interval_step(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[States, States] | None:
+        """Bounds of F over a box of states, in float64; None where none are known.
+
+        Bounds hold in exact arithmetic: rounding is included (see `_intervals`).
+        """
+        return None
+
+    def interval_jacobians(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[Jacobians, Jacobians] | None:
+        """Bounds of J, entry by entry, over a box; None where none are known.
+
+        Where F has kinks they hold every slope between those on either side.
+        """
+        return None
+
+    def jacobian_lipschitz(
+        self, low: States, high: States, inputs: Inputs
+    ) -> States | None:
+        """L (n, d) with sum_j |J_ij(a) - J_ij(b)| <= L_i max|a - b| in a box, or None.
+
+        Cheaper than `interval_jacobians` for wide states, and coarser.
+        """
+        return None
+
     # Time
 
     def rollout(self, initial_states: States, inputs: InputSequences) -> StateSequences:
@@ -271,3 +300,27 @@ class _Iterate(DynamicsMap):
 
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
         return self._base.invariant_box(inputs)
+
+    def interval_step(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[States, States] | None:
+        bounds: tuple[States, States] | None = low, high
+        for _ in range(self._times):
+            if bounds is not None:
+                bounds = self._base.interval_step(*bounds, inputs)
+        return bounds
+
+    def interval_jacobians(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[Jacobians, Jacobians] | None:
+        """The chain rule over the boxes that hold the states of each step."""
+        chain: _intervals.Ball | None = None
+        for _ in range(self._times):
+            slopes = self._base.interval_jacobians(low, high, inputs)
+            after = self._base.interval_step(low, high, inputs)
+            if slopes is None or after is None:
+                return None
+            factor = _intervals.Ball.between(*slopes)
+            chain = factor if chain is None else factor @ chain
+            low, high = after
+        return None if chain is None else chain.bounds

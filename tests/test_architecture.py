@@ -22,7 +22,7 @@ RANKS = (
     ("exceptions",),
     ("_typing",),
     ("_checks",),
-    ("_linalg", "_execution"),
+    ("_linalg", "_execution", "_intervals"),
     ("merging",),
     ("dynamics",),
     ("adapters", "solvers"),

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics import _intervals
+from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import (
     InputJacobians,
     Inputs,
@@ -22,7 +24,7 @@ from captum_dynamics.adapters._base import (
     RecurrentAdapter,
 )
 from captum_dynamics.adapters._calls import SequenceCalls
-from captum_dynamics.adapters._torch_layer import TorchLayer
+from captum_dynamics.adapters._torch_layer import TorchLayer, boxes
 from captum_dynamics.adapters._weights import check_sequence_layer
 from captum_dynamics.dynamics import Block, DynamicsMap, StateLayout, Traits
 
@@ -170,6 +172,41 @@ class Stack(RecurrentAdapter):
                 high[:, : layer.output_dim],
             )
         return torch.cat(lows, dim=-1), torch.cat(highs, dim=-1)
+
+    def interval_step(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[States, States]:
+        levels = self._enclosed_levels(*boxes(low, high, inputs))
+        new = _intervals.concatenate([above for _, _, _, above in levels])
+        return new.low, new.high
+
+    def interval_jacobians(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[Jacobians, Jacobians]:
+        rows: list[Ball] = []
+        start = 0
+        for layer, old, read, _ in self._enclosed_levels(*boxes(low, high, inputs)):
+            after = self.state_dim - start - layer.state_dim
+            row = layer.enclose_jacobians(old, read).padded(start, after)
+            if rows:
+                below = rows[-1].rows(layer.input_dim)
+                row = row + layer.enclose_input_jacobians(old, read) @ below
+            rows.append(row)
+            start += layer.state_dim
+        return _intervals.stack_rows(rows).bounds
+
+    def _enclosed_levels(
+        self, states: Interval, inputs: Interval
+    ) -> list[tuple[TorchLayer, Interval, Interval, Interval]]:
+        """As `_levels`, over boxes."""
+        levels = []
+        read, start = inputs, 0
+        for layer in self.layers:
+            old = states[start : start + layer.state_dim]
+            new = layer.enclose(old, read)
+            levels.append((layer, old, read, new))
+            read, start = new[: layer.output_dim], start + layer.state_dim
+        return levels
 
     def _levels(
         self, states: States, inputs: Inputs

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics import _intervals
+from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import (
     RecurrentAdapter,
@@ -56,6 +58,29 @@ class GRULayer(TorchLayer):
         ones = lowest_inputs.new_ones(len(lowest_inputs), self.state_dim)
         return -ones, ones
 
+    def enclose(self, states: Interval, inputs: Interval) -> Interval:
+        _, z, n, _ = self._enclose_drives(states, inputs)
+        n, keep, write = n.tanh(), z.sigmoid(), (-z).sigmoid()
+        # One sum forgets less where h and n differ, the other where they agree.
+        return (write * n + keep * states) & (n + keep * (states - n))
+
+    def enclose_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        by_r, by_z, by_n, z, r = self._enclose_slopes(states, inputs)
+        u_r, u_z, u_n = self._weights.recurrent.chunk(3)
+        through_gates = _intervals.scaled_sum((by_r, u_r), (by_z, u_z), (by_n * r, u_n))
+        return through_gates + Ball.diagonal(z)
+
+    def enclose_input_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        by_r, by_z, by_n, _, _ = self._enclose_slopes(states, inputs)
+        w_r, w_z, w_n = self._weights.inputs.chunk(3)
+        return _intervals.scaled_sum((by_r, w_r), (by_z, w_z), (by_n, w_n))
+
+    def variation(self, states: Interval, inputs: Interval) -> States:
+        by_r, by_z, by_n, z, r = self._enclose_slopes(states, inputs)
+        u_r, u_z, u_n = self._weights.recurrent.chunk(3)
+        terms = (by_r, u_r), (by_z, u_z), (by_n * r, u_n)
+        return _intervals.row_variation(*terms) + z.lipschitz
+
     def _gates(
         self, states: States, inputs: Inputs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -75,6 +100,26 @@ class GRULayer(TorchLayer):
         by_z = (states - n) * z * (1 - z)
         by_r = by_n * recurrent_drive * r * (1 - r)
         return by_r, by_z, by_n, n, z, r
+
+    def _enclose_drives(
+        self, states: Interval, inputs: Interval
+    ) -> tuple[Interval, Interval, Interval, Interval]:
+        """Drives of r, z and n, and the recurrent drive U_n h + b_hn."""
+        w = self._weights
+        x_r, x_z, x_n = inputs.affine(w.inputs, w.input_bias).chunk(3)
+        h_r, h_z, h_n = states.affine(w.recurrent, w.recurrent_bias).chunk(3)
+        r = x_r + h_r
+        return r, x_z + h_z, x_n + r.sigmoid() * h_n, h_n
+
+    def _enclose_slopes(
+        self, states: Interval, inputs: Interval
+    ) -> tuple[Interval, Interval, Interval, Interval, Interval]:
+        """As `_slopes`, over boxes: by r, by z, by n, then z, r."""
+        r, z, n, h_n = self._enclose_drives(states, inputs)
+        by_n = (-z).sigmoid() * n.tanh_slope()
+        by_z = (states - n.tanh()) * z.sigmoid_slope()
+        by_r = by_n * h_n * r.sigmoid_slope()
+        return by_r, by_z, by_n, z.sigmoid(), r.sigmoid()
 
 
 @register_adapter(nn.GRU)

@@ -7,9 +7,13 @@ c' = f c + i g, h' = P (o tanh c'), with P the identity unless `proj_size` is se
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics import _intervals
+from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import (
     RecurrentAdapter,
@@ -21,6 +25,43 @@ from captum_dynamics.adapters._stack import adapt_stack
 from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import cell_weights, layer_weights
 from captum_dynamics.dynamics import Block, StateLayout
+
+
+@dataclass(frozen=True, eq=False)
+class _GateBoxes:
+    """Drives of the four gates, and the cells before and after, over boxes."""
+
+    i: Interval
+    f: Interval
+    g: Interval
+    o: Interval
+    c: Interval
+    cells: Interval
+
+    def cell_terms(self, weights: Tensor) -> tuple[tuple[Interval, Tensor], ...]:
+        """Factors and matrices of d cells through the gates' drives."""
+        w_i, w_f, w_g, _ = weights.chunk(4)
+        return (
+            (self.g.tanh() * self.i.sigmoid_slope(), w_i),
+            (self.c * self.f.sigmoid_slope(), w_f),
+            (self.i.sigmoid() * self.g.tanh_slope(), w_g),
+        )
+
+    def hidden_terms(self, weights: Tensor) -> tuple[tuple[Interval, Tensor], ...]:
+        """The same of d (o tanh cells)."""
+        by_o = self.cells.tanh() * self.o.sigmoid_slope()
+        slope = self._hidden_by_cells
+        through_cells = [(slope * by, w) for by, w in self.cell_terms(weights)]
+        return ((by_o, weights.chunk(4)[3]), *through_cells)
+
+    @property
+    def hidden_by_c(self) -> Interval:
+        """d (o tanh cells) / dc, a diagonal."""
+        return self._hidden_by_cells * self.f.sigmoid()
+
+    @property
+    def _hidden_by_cells(self) -> Interval:
+        return self.o.sigmoid() * self.cells.tanh_slope()
 
 
 class LSTMLayer(TorchLayer):
@@ -76,6 +117,40 @@ class LSTMLayer(TorchLayer):
         bound = bound.to(lowest_inputs.dtype)
         return -bound, bound
 
+    def enclose(self, states: Interval, inputs: Interval) -> Interval:
+        boxes = self._enclose_gates(states, inputs)
+        outputs = boxes.o.sigmoid() * boxes.cells.tanh()
+        projection = self._weights.projection
+        if projection is not None:
+            outputs = outputs.affine(projection, projection.new_zeros(len(projection)))
+        return _intervals.concatenate([outputs, boxes.cells])
+
+    def enclose_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        boxes, recurrent = self._enclose_gates(states, inputs), self._weights.recurrent
+        hidden_by_h = _intervals.scaled_sum(*boxes.hidden_terms(recurrent))
+        hidden_by_c = Ball.diagonal(boxes.hidden_by_c)
+        cells_by_h = _intervals.scaled_sum(*boxes.cell_terms(recurrent))
+        cells_by_c = Ball.diagonal(boxes.f.sigmoid())
+        hidden = _intervals.stack_columns([hidden_by_h, hidden_by_c])
+        cells = _intervals.stack_columns([cells_by_h, cells_by_c])
+        return _intervals.stack_rows([self._project_ball(hidden), cells])
+
+    def enclose_input_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        boxes, weights = self._enclose_gates(states, inputs), self._weights.inputs
+        hidden = _intervals.scaled_sum(*boxes.hidden_terms(weights))
+        cells = _intervals.scaled_sum(*boxes.cell_terms(weights))
+        return _intervals.stack_rows([self._project_ball(hidden), cells])
+
+    def variation(self, states: Interval, inputs: Interval) -> States:
+        boxes, recurrent = self._enclose_gates(states, inputs), self._weights.recurrent
+        hidden = _intervals.row_variation(*boxes.hidden_terms(recurrent))
+        hidden = hidden + boxes.hidden_by_c.lipschitz
+        cells = _intervals.row_variation(*boxes.cell_terms(recurrent))
+        cells = cells + boxes.f.sigmoid().lipschitz
+        if self._weights.projection is not None:
+            hidden = hidden @ self._weights.projection.abs().mT
+        return _intervals.up(torch.cat([hidden, cells], dim=-1), self.state_dim)
+
     def _gates(
         self, states: States, inputs: Inputs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -102,6 +177,19 @@ class LSTMLayer(TorchLayer):
     def _output_slopes(self, states: States, inputs: Inputs) -> Tensor:
         i, f, g, o, c = self._gates(states, inputs)
         return o * (1 - torch.tanh(f * c + i * g) ** 2)
+
+    def _enclose_gates(self, states: Interval, inputs: Interval) -> _GateBoxes:
+        w = self._weights
+        read = inputs.affine(w.inputs, w.input_bias)
+        hidden = states[: self.output_dim].affine(w.recurrent, w.recurrent_bias)
+        i, f, g, o = (read + hidden).chunk(4)
+        c = states[self.output_dim :]
+        cells = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return _GateBoxes(i, f, g, o, c, cells)
+
+    def _project_ball(self, jacobians: Ball) -> Ball:
+        projection = self._weights.projection
+        return jacobians if projection is None else jacobians.premultiplied(projection)
 
     def _project(self, outputs: Tensor) -> Tensor:
         projection = self._weights.like(outputs).projection

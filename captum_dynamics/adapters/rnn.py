@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics import _intervals
+from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import RecurrentAdapter, scaled_sum
 from captum_dynamics.adapters._calls import CellCalls
@@ -46,6 +48,22 @@ class RNNLayer(TorchLayer):
         ones = lowest_inputs.new_ones(len(lowest_inputs), self.state_dim)
         return -ones, ones
 
+    def enclose(self, states: Interval, inputs: Interval) -> Interval:
+        drive = self._enclose_drive(states, inputs)
+        return drive.tanh() if self._is_tanh else drive.relu()
+
+    def enclose_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        slopes = self._enclose_slopes(states, inputs)
+        return _intervals.scaled_sum((slopes, self._weights.recurrent))
+
+    def enclose_input_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        slopes = self._enclose_slopes(states, inputs)
+        return _intervals.scaled_sum((slopes, self._weights.inputs))
+
+    def variation(self, states: Interval, inputs: Interval) -> States:
+        slopes = self._enclose_slopes(states, inputs)
+        return _intervals.row_variation((slopes, self._weights.recurrent))
+
     def _like(self, states: Tensor) -> Weights:
         return self._weights.like(states)
 
@@ -56,6 +74,15 @@ class RNNLayer(TorchLayer):
     def _slopes(self, states: States, inputs: Inputs) -> Tensor:
         drive = self._drive(states, inputs)
         return 1 - torch.tanh(drive) ** 2 if self._is_tanh else (drive > 0).to(drive)
+
+    def _enclose_drive(self, states: Interval, inputs: Interval) -> Interval:
+        w = self._weights
+        read = inputs.affine(w.inputs, w.input_bias)
+        return read + states.affine(w.recurrent, w.recurrent_bias)
+
+    def _enclose_slopes(self, states: Interval, inputs: Interval) -> Interval:
+        drive = self._enclose_drive(states, inputs)
+        return drive.tanh_slope() if self._is_tanh else drive.relu_slope()
 
 
 @register_adapter(nn.RNN)
