@@ -23,13 +23,7 @@ def solve(matrices: Matrices, right_sides: Vectors) -> Vectors:
 
     A solution is trusted when its residual is below sqrt(eps) (|A| |x| + |b|).
     """
-    columns = right_sides[..., None]
-    if matrices.shape[-1] <= LARGEST_SAFE_BATCHED_LU:
-        solutions, _ = torch.linalg.solve_ex(matrices, columns)
-    else:
-        pairs = zip(matrices, columns, strict=True)
-        solved = [torch.linalg.solve_ex(a, b).result for a, b in pairs]
-        solutions = torch.stack(solved) if solved else torch.zeros_like(columns)
+    solutions = _solutions(matrices, right_sides[..., None])
     return _trusted(matrices, solutions[..., 0], right_sides)
 
 
@@ -104,11 +98,32 @@ def inverse(
     return torch.stack(inverses) if inverses else matrices.clone()
 
 
+def real_inverse(matrices: Matrices) -> Matrices:
+    """Invert real matrices; a matrix without a trustworthy inverse is NaN."""
+    eye = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
+    inverses = _solutions(matrices, eye.expand_as(matrices))
+    errors = (matrices @ inverses - eye).square().sum((-2, -1)).sqrt()
+    trusted = torch.isfinite(errors) & (errors <= _sqrt_eps(eye) * len(eye))
+    return torch.where(trusted[:, None, None], inverses, torch.nan)
+
+
 def condition(matrices: Complex[Tensor, "n d d"]) -> Float[Tensor, " n"]:
     """Ratio of the largest to the smallest singular value."""
     values = torch.linalg.svdvals(matrices)
     ratio: Tensor = values[..., 0] / values[..., -1]
     return ratio
+
+
+def _solutions(
+    matrices: Matrices, right_sides: Float[Tensor, "n d m"]
+) -> Float[Tensor, "n d m"]:
+    """Solve by LU, in a batch only where that is safe."""
+    if matrices.shape[-1] <= LARGEST_SAFE_BATCHED_LU:
+        solutions: Tensor = torch.linalg.solve_ex(matrices, right_sides)[0]
+        return solutions
+    pairs = zip(matrices, right_sides, strict=True)
+    solved = [torch.linalg.solve_ex(a, b)[0] for a, b in pairs]
+    return torch.stack(solved) if solved else torch.zeros_like(right_sides)
 
 
 def _trusted(matrices: Matrices, solutions: Vectors, right_sides: Vectors) -> Vectors:

@@ -116,6 +116,7 @@ def test_a_wrong_solution_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(torch.linalg, "solve_ex", wrong)
     assert torch.isnan(_linalg.solve(matrices(2, 3, 3), matrices(2, 3))).all()
+    assert torch.isnan(_linalg.real_inverse(matrices(2, 3, 3))).all()
 
 
 def test_no_matrices_have_no_solutions() -> None:
@@ -167,3 +168,18 @@ def test_the_inverse_of_a_singular_matrix_is_nan_and_spoils_no_other() -> None:
 def test_condition_is_the_ratio_of_singular_values() -> None:
     a = torch.diag(torch.tensor([3.0, 2.0, 0.5])).to(torch.complex128)
     assert _linalg.condition(a[None]).tolist() == pytest.approx([6.0])
+
+
+@pytest.mark.parametrize("n", [5, _linalg.LARGEST_SAFE_BATCHED_LU + 6])
+def test_real_inverses_agree_with_numpy(n: int) -> None:
+    a = matrices(3, n, n)
+    assert np.allclose(_linalg.real_inverse(a), np.linalg.inv(a.numpy()), atol=1e-8)
+    assert _linalg.real_inverse(a[:0]).shape == (0, n, n)
+
+
+def test_a_singular_matrix_has_no_real_inverse_and_spoils_no_other() -> None:
+    a = torch.stack([2 * torch.eye(3), torch.ones(3, 3), torch.eye(3)]).double()
+    found = _linalg.real_inverse(a)
+    assert torch.equal(found[0], torch.eye(3).double() / 2)
+    assert torch.isnan(found[1]).all()
+    assert torch.equal(found[2], a[2])
