@@ -19,6 +19,7 @@ from captum_dynamics.adapters import (
     list_adapters,
     register_adapter,
 )
+from captum_dynamics.certificates import Certificates, certify
 from captum_dynamics.dynamics import Block, DynamicsMap, StateLayout, Traits
 from captum_dynamics.exceptions import (
     AdapterNotFoundError,
@@ -52,6 +53,7 @@ __all__ = [
     "Analysis",
     "AttributionWarning",
     "Block",
+    "Certificates",
     "ConvergenceWarning",
     "DynamicsMap",
     "FileFormatError",
@@ -71,6 +73,7 @@ __all__ = [
     "UnsupportedLayerError",
     "adapt",
     "analyze",
+    "certify",
     "connect",
     "find_fixed_points",
     "find_slow_points",
