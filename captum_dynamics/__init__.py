@@ -19,7 +19,8 @@ from captum_dynamics.adapters import (
     list_adapters,
     register_adapter,
 )
-from captum_dynamics.dynamics import Block, DynamicsMap, StateLayout, Traits
+from captum_dynamics.certificates import Certificates, certify
+from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.exceptions import (
     AdapterNotFoundError,
     AttributionWarning,
@@ -35,6 +36,7 @@ from captum_dynamics.fixed_points import (
     find_fixed_points,
     find_slow_points,
 )
+from captum_dynamics.layout import Block, StateLayout
 from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.recording import Trajectories, mean_input, record
@@ -54,6 +56,7 @@ __all__ = [
     "Analysis",
     "AttributionWarning",
     "Block",
+    "Certificates",
     "ConvergenceWarning",
     "DynamicsMap",
     "FileFormatError",
@@ -75,6 +78,7 @@ __all__ = [
     "UnsupportedLayerError",
     "adapt",
     "analyze",
+    "certify",
     "connect",
     "find_fixed_points",
     "find_slow_points",

@@ -24,14 +24,18 @@ def solve(matrices: Matrices, right_sides: Vectors) -> Vectors:
 
     A solution is trusted when its residual is below sqrt(eps) (|A| |x| + |b|).
     """
-    columns = right_sides[..., None]
-    if matrices.shape[-1] <= LARGEST_SAFE_BATCHED_LU:
-        solutions = _lu_solve(matrices, columns)
-    else:
-        solutions = torch.empty_like(columns)
-        for row in range(len(matrices)):
-            solutions[row] = _lu_solve(matrices[row], columns[row])
+    solutions = _solutions(matrices, right_sides[..., None])
     return _trusted(matrices, solutions[..., 0], right_sides)
+
+
+def _solutions(matrices: Matrices, right_sides: Tensor) -> Tensor:
+    """Solve for columns by LU, in a batch only where that is safe."""
+    if matrices.shape[-1] <= LARGEST_SAFE_BATCHED_LU:
+        return _lu_solve(matrices, right_sides)
+    solutions = torch.empty_like(right_sides)
+    for row in range(len(matrices)):
+        solutions[row] = _lu_solve(matrices[row], right_sides[row])
+    return solutions
 
 
 def _lu_solve(matrices: Tensor, columns: Tensor) -> Tensor:
@@ -166,6 +170,15 @@ def inverse(
         trusted = torch.isfinite(error) & (error <= bound)
         inverses.append(torch.where(trusted, result, torch.nan))
     return torch.stack(inverses) if inverses else matrices.clone()
+
+
+def real_inverse(matrices: Matrices) -> Matrices:
+    """Invert real matrices; a matrix without a trustworthy inverse is NaN."""
+    eye = torch.eye(matrices.shape[-1], dtype=matrices.dtype, device=matrices.device)
+    inverses = _solutions(matrices, eye.expand_as(matrices).contiguous())
+    errors = (matrices @ inverses - eye).square().sum((-2, -1)).sqrt()
+    trusted = torch.isfinite(errors) & (errors <= _sqrt_eps(eye) * len(eye))
+    return torch.where(trusted[:, None, None], inverses, torch.nan)
 
 
 def condition(matrices: Complex[Tensor, "n d d"]) -> Float[Tensor, " n"]:

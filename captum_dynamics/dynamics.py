@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from captum_dynamics import _checks, _linalg
+from captum_dynamics import _checks, _intervals
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import (
     GivenInputs,
@@ -22,54 +21,8 @@ from captum_dynamics._typing import (
     States,
     StateSequences,
 )
-
-
-@dataclass(frozen=True)
-class Block:
-    """A named part of the state, such as the cell state of one layer."""
-
-    name: str
-    size: int
-
-
-@dataclass(frozen=True)
-class StateLayout:
-    """How a flat state vector is divided into named blocks.
-
-    Example:
-        >>> layout = StateLayout((Block("h", 2), Block("c", 3)))
-        >>> layout.size, layout.slice("c")
-        (5, slice(2, 5, None))
-    """
-
-    blocks: tuple[Block, ...]
-
-    @property
-    def size(self) -> int:
-        """Width of the flat state."""
-        return sum(block.size for block in self.blocks)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Names of the blocks, in order."""
-        return tuple(block.name for block in self.blocks)
-
-    def slice(self, name: str) -> slice:
-        """Columns of one block."""
-        start = 0
-        for block in self.blocks:
-            if block.name == name:
-                return slice(start, start + block.size)
-            start += block.size
-        raise KeyError(f"Expected a block among {self.names}, got {name!r}.")
-
-    def split(self, states: Tensor) -> dict[str, Tensor]:
-        """Divide (..., d) states into their blocks."""
-        return {name: states[..., self.slice(name)] for name in self.names}
-
-    def join(self, blocks: Mapping[str, Tensor]) -> Tensor:
-        """Put blocks back together into (..., d) states."""
-        return torch.cat([blocks[name] for name in self.names], dim=-1)
+from captum_dynamics.layout import StateLayout
+from captum_dynamics.tangent import TangentMap
 
 
 @dataclass(frozen=True)
@@ -90,34 +43,6 @@ class Traits:
     vmap_safe: bool = True
     float64: bool = True
     float32: bool = False
-
-
-class TangentMap(ABC):
-    """dF = J dh + B dx at n states: what solvers need of a map's derivative."""
-
-    @abstractmethod
-    def select(self, rows: Tensor) -> TangentMap:
-        """The derivative at some of the states."""
-
-    @abstractmethod
-    def jacobians(self) -> Jacobians:
-        """J, (n, d, d)."""
-
-    @abstractmethod
-    def push(
-        self, state_tangents: States, input_tangents: Inputs | None = None
-    ) -> States:
-        """J v for one v in each row, or J v + B u for a pair."""
-
-    @abstractmethod
-    def pull(self, cotangents: States) -> tuple[States, Inputs]:
-        """Return v J and v B for one v in each row."""
-
-    def newton_direction(self, residuals: States) -> States:
-        """Solve (J - I) p = -g; a row without a trustworthy solution is NaN."""
-        slopes = self.jacobians()
-        slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
-        return _linalg.solve(slopes, -residuals)
 
 
 class Reduction(ABC):
@@ -292,6 +217,35 @@ class DynamicsMap(ABC):
                 by_input = torch.stack([inp for _, inp in pairs])
         return by_state.movedim(0, 1), by_input.movedim(0, 1)
 
+    # Verified bounds, for certificates
+
+    def interval_step(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[States, States] | None:
+        """Bounds of F over a box of states, in float64; None where none are known.
+
+        Bounds hold in exact arithmetic: rounding is included (see `_intervals`).
+        """
+        return None
+
+    def interval_jacobians(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[Jacobians, Jacobians] | None:
+        """Bounds of J, entry by entry, over a box; None where none are known.
+
+        Where F has kinks they hold every slope between those on either side.
+        """
+        return None
+
+    def jacobian_lipschitz(
+        self, low: States, high: States, inputs: Inputs
+    ) -> States | None:
+        """L (n, d) with sum_j |J_ij(a) - J_ij(b)| <= L_i max|a - b| in a box, or None.
+
+        Cheaper than `interval_jacobians` for wide states, and coarser.
+        """
+        return None
+
     # Time
 
     def rollout(self, initial_states: States, inputs: InputSequences) -> StateSequences:
@@ -307,8 +261,7 @@ class DynamicsMap(ABC):
 
     def iterate(self, times: int) -> DynamicsMap:
         """The map composed with itself `times` times under a constant input."""
-        if times < 1:
-            raise ValueError(f"Expected `times` to be at least 1, got {times}.")
+        _checks.check_positive("times", times)
         return _Iterate(self, times)
 
 
@@ -378,3 +331,27 @@ class _Iterate(DynamicsMap):
 
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
         return self._base.invariant_box(inputs)
+
+    def interval_step(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[States, States] | None:
+        bounds: tuple[States, States] | None = low, high
+        for _ in range(self._times):
+            if bounds is not None:
+                bounds = self._base.interval_step(*bounds, inputs)
+        return bounds
+
+    def interval_jacobians(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[Jacobians, Jacobians] | None:
+        """The chain rule over the boxes that hold the states of each step."""
+        chain: _intervals.Ball | None = None
+        for _ in range(self._times):
+            slopes = self._base.interval_jacobians(low, high, inputs)
+            after = self._base.interval_step(low, high, inputs)
+            if slopes is None or after is None:
+                return None
+            factor = _intervals.Ball.between(*slopes)
+            chain = factor if chain is None else factor @ chain
+            low, high = after
+        return None if chain is None else chain.bounds

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from captum_dynamics import _checks, _linalg
 from captum_dynamics._typing import PerPoint
-from captum_dynamics.dynamics import DynamicsMap, TangentMap
+from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints
+from captum_dynamics.tangent import TangentMap
 
 LARGEST_DENSE = 1000  # dimensions above which Arnoldi on products beats all of eig
 Array = np.ndarray

@@ -119,7 +119,7 @@ def test_the_multiplier_of_a_two_cycle_is_the_known_one(system, multiplier) -> N
 
 
 def test_iterating_no_times_is_refused() -> None:
-    with pytest.raises(ValueError, match="`times` to be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`times` to be positive, got 0"):
         flip().dynamics.iterate(0)
 
 

@@ -116,6 +116,7 @@ def test_a_wrong_solution_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(torch.linalg, "lu_solve", wrong)
     assert torch.isnan(_linalg.solve(matrices(2, 3, 3), matrices(2, 3))).all()
+    assert torch.isnan(_linalg.real_inverse(matrices(2, 3, 3))).all()
 
 
 def test_no_matrices_have_no_solutions() -> None:
@@ -197,3 +198,18 @@ def test_products_with_a_zero_right_side_give_zero() -> None:
     solutions, left = _linalg.gmres(lambda v: 2 * v, torch.zeros(2, 5), steps=3)
     assert not solutions.any()
     assert not left.any()
+
+
+@pytest.mark.parametrize("n", [5, _linalg.LARGEST_SAFE_BATCHED_LU + 6])
+def test_real_inverses_agree_with_numpy(n: int) -> None:
+    a = matrices(3, n, n)
+    assert np.allclose(_linalg.real_inverse(a), np.linalg.inv(a.numpy()), atol=1e-8)
+    assert _linalg.real_inverse(a[:0]).shape == (0, n, n)
+
+
+def test_a_singular_matrix_has_no_real_inverse_and_spoils_no_other() -> None:
+    a = torch.stack([2 * torch.eye(3), torch.ones(3, 3), torch.eye(3)]).double()
+    found = _linalg.real_inverse(a)
+    assert torch.equal(found[0], torch.eye(3).double() / 2)
+    assert torch.isnan(found[1]).all()
+    assert torch.equal(found[2], a[2])

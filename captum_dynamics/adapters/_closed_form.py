@@ -8,7 +8,7 @@ from torch import Tensor
 
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import RecurrentAdapter
-from captum_dynamics.dynamics import TangentMap
+from captum_dynamics.tangent import TangentMap
 
 
 class ClosedTangent(TangentMap):

@@ -15,7 +15,7 @@ from captum_dynamics.adapters._base import scaled_sum
 from captum_dynamics.adapters._closed_form import ClosedTangent
 from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import Weights
-from captum_dynamics.dynamics import Block, StateLayout
+from captum_dynamics.layout import Block, StateLayout
 
 
 @dataclass(frozen=True, eq=False)

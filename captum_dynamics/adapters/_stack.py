@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics import _intervals
+from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import (
     Inputs,
     InputSequences,
+    Jacobians,
     States,
     StateSequences,
 )
@@ -21,12 +24,13 @@ from captum_dynamics.adapters._base import (
 )
 from captum_dynamics.adapters._calls import SequenceCalls
 from captum_dynamics.adapters._closed_form import ClosedFormLayer
+from captum_dynamics.adapters._enclosed import EnclosedLayer, boxes
 from captum_dynamics.adapters._stack_tangent import StackTangent
-from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import check_sequence_layer
-from captum_dynamics.dynamics import Block, DynamicsMap, StateLayout, Traits
+from captum_dynamics.dynamics import DynamicsMap, Traits
+from captum_dynamics.layout import Block, StateLayout
 
-Build = Callable[[nn.RNNBase, int], TorchLayer]
+Build = Callable[[nn.RNNBase, int], EnclosedLayer]
 
 
 def adapt_stack(
@@ -103,7 +107,7 @@ def _not_callable(level: int) -> ValueError:
 class Stack(ClosedFormLayer):
     """The joint map of stacked layers; its Jacobian is block lower triangular."""
 
-    def __init__(self, layers: tuple[TorchLayer, ...]) -> None:
+    def __init__(self, layers: tuple[EnclosedLayer, ...]) -> None:
         """Take the layers from the first, which reads the input, to the last."""
         self.layers = layers
         linear = all(layer.traits.piecewise_linear for layer in layers)
@@ -161,9 +165,44 @@ class Stack(ClosedFormLayer):
             )
         return torch.cat(lows, dim=-1), torch.cat(highs, dim=-1)
 
+    def interval_step(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[States, States]:
+        levels = self._enclosed_levels(*boxes(low, high, inputs))
+        new = _intervals.concatenate([above for _, _, _, above in levels])
+        return new.low, new.high
+
+    def interval_jacobians(
+        self, low: States, high: States, inputs: Inputs
+    ) -> tuple[Jacobians, Jacobians]:
+        rows: list[Ball] = []
+        start = 0
+        for layer, old, read, _ in self._enclosed_levels(*boxes(low, high, inputs)):
+            after = self.state_dim - start - layer.state_dim
+            row = layer.enclose_jacobians(old, read).padded(start, after)
+            if rows:
+                below = rows[-1].rows(layer.input_dim)
+                row = row + layer.enclose_input_jacobians(old, read) @ below
+            rows.append(row)
+            start += layer.state_dim
+        return _intervals.stack_rows(rows).bounds
+
+    def _enclosed_levels(
+        self, states: Interval, inputs: Interval
+    ) -> list[tuple[EnclosedLayer, Interval, Interval, Interval]]:
+        """As `_levels`, over boxes."""
+        levels = []
+        read, start = inputs, 0
+        for layer in self.layers:
+            old = states[start : start + layer.state_dim]
+            new = layer.enclose(old, read)
+            levels.append((layer, old, read, new))
+            read, start = new[: layer.output_dim], start + layer.state_dim
+        return levels
+
     def _levels(
         self, states: States, inputs: Inputs
-    ) -> list[tuple[TorchLayer, Tensor, Tensor, Tensor]]:
+    ) -> list[tuple[EnclosedLayer, Tensor, Tensor, Tensor]]:
         """Each layer with its old state, what it reads, and its new state."""
         levels = []
         read, start = inputs, 0

@@ -9,7 +9,8 @@ from torch import Tensor
 from captum_dynamics._typing import Inputs, States
 from captum_dynamics.adapters._base import CallConvention, RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
-from captum_dynamics.dynamics import Block, StateLayout, Traits
+from captum_dynamics.dynamics import Traits
+from captum_dynamics.layout import Block, StateLayout
 
 
 class FunctionAdapter(RecurrentAdapter):

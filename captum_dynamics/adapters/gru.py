@@ -10,17 +10,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics import _intervals
+from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import Inputs, States
 from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.adapters._enclosed import EnclosedLayer
 from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
-from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import cell_weights, layer_weights
 
 
-class GRULayer(GatedLayer):
+class GRULayer(GatedLayer, EnclosedLayer):
     """One layer of gated recurrent units."""
 
     def step(self, states: States, inputs: Inputs) -> States:
@@ -40,6 +42,29 @@ class GRULayer(GatedLayer):
         by_input = torch.stack([by_r, by_z, by_n], dim=1)
         return GatedTangent(self.weights_like(states), by_state, by_input, z)
 
+    def enclose(self, states: Interval, inputs: Interval) -> Interval:
+        _, z, n, _ = self._enclose_drives(states, inputs)
+        n, keep, write = n.tanh(), z.sigmoid(), (-z).sigmoid()
+        # One sum forgets less where h and n differ, the other where they agree.
+        return (write * n + keep * states) & (n + keep * (states - n))
+
+    def enclose_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        by_r, by_z, by_n, z, r = self._enclose_slopes(states, inputs)
+        u_r, u_z, u_n = self._weights.recurrent.chunk(3)
+        through_gates = _intervals.scaled_sum((by_r, u_r), (by_z, u_z), (by_n * r, u_n))
+        return through_gates + Ball.diagonal(z)
+
+    def enclose_input_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        by_r, by_z, by_n, _, _ = self._enclose_slopes(states, inputs)
+        w_r, w_z, w_n = self._weights.inputs.chunk(3)
+        return _intervals.scaled_sum((by_r, w_r), (by_z, w_z), (by_n, w_n))
+
+    def variation(self, states: Interval, inputs: Interval) -> States:
+        by_r, by_z, by_n, z, r = self._enclose_slopes(states, inputs)
+        u_r, u_z, u_n = self._weights.recurrent.chunk(3)
+        terms = (by_r, u_r), (by_z, u_z), (by_n * r, u_n)
+        return _intervals.row_variation(*terms) + z.lipschitz
+
     def _gates(
         self, states: States, inputs: Inputs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -49,6 +74,26 @@ class GRULayer(GatedLayer):
         h_r, h_z, h_n = (states @ w.recurrent.mT + w.recurrent_bias).chunk(3, dim=-1)
         r = torch.sigmoid(x_r + h_r)
         return r, torch.sigmoid(x_z + h_z), torch.tanh(x_n + r * h_n), h_n
+
+    def _enclose_drives(
+        self, states: Interval, inputs: Interval
+    ) -> tuple[Interval, Interval, Interval, Interval]:
+        """Drives of r, z and n, and the recurrent drive U_n h + b_hn."""
+        w = self._weights
+        x_r, x_z, x_n = inputs.affine(w.inputs, w.input_bias).chunk(3)
+        h_r, h_z, h_n = states.affine(w.recurrent, w.recurrent_bias).chunk(3)
+        r = x_r + h_r
+        return r, x_z + h_z, x_n + r.sigmoid() * h_n, h_n
+
+    def _enclose_slopes(
+        self, states: Interval, inputs: Interval
+    ) -> tuple[Interval, Interval, Interval, Interval, Interval]:
+        """As `_slopes`, over boxes: by r, by z, by n, then z, r."""
+        r, z, n, h_n = self._enclose_drives(states, inputs)
+        by_n = (-z).sigmoid() * n.tanh_slope()
+        by_z = (states - n.tanh()) * z.sigmoid_slope()
+        by_r = by_n * h_n * r.sigmoid_slope()
+        return by_r, by_z, by_n, z.sigmoid(), r.sigmoid()
 
 
 @register_adapter(nn.GRU)
@@ -73,5 +118,5 @@ class GRUCellAdapter(GRULayer):
         super().__init__(cell_weights(cell))
 
 
-def _layer(layer: nn.RNNBase, index: int) -> TorchLayer:
+def _layer(layer: nn.RNNBase, index: int) -> EnclosedLayer:
     return GRULayer(layer_weights(layer, index))

@@ -12,22 +12,25 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from captum_dynamics import _linalg
+from captum_dynamics import _intervals, _linalg
+from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
 from captum_dynamics.adapters._base import RecurrentAdapter, scaled_sum
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._closed_form import ClosedTangent
-from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
+from captum_dynamics.adapters._enclosed import EnclosedLayer
+from captum_dynamics.adapters._lstm_boxes import GateBoxes
 from captum_dynamics.adapters._registry import register_adapter
+from captum_dynamics.adapters._resting_lstm import AtRest
 from captum_dynamics.adapters._stack import adapt_stack
-from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
-from captum_dynamics.dynamics import Block, Reduction, StateLayout
+from captum_dynamics.dynamics import Reduction
+from captum_dynamics.layout import Block, StateLayout
 
 LEAST_LEAK = 1e-6  # of 1 - f, below which a cell cannot be eliminated
 
 
-class LSTMLayer(TorchLayer):
+class LSTMLayer(EnclosedLayer):
     """One layer of long short-term memory."""
 
     @property
@@ -63,7 +66,7 @@ class LSTMLayer(TorchLayer):
     @property
     def reduction(self) -> Reduction | None:
         """The map of h alone, with every cell where it rests for given gates."""
-        return None if self._weights.projection is not None else _AtRest(self._weights)
+        return None if self._weights.projection is not None else AtRest(self._weights)
 
     def state_box(
         self, lowest_inputs: Inputs, highest_inputs: Inputs
@@ -83,6 +86,40 @@ class LSTMLayer(TorchLayer):
         bound = bound.to(lowest_inputs.dtype)
         return -bound, bound
 
+    def enclose(self, states: Interval, inputs: Interval) -> Interval:
+        boxes = self._enclose_gates(states, inputs)
+        outputs = boxes.o.sigmoid() * boxes.cells.tanh()
+        projection = self._weights.projection
+        if projection is not None:
+            outputs = outputs.affine(projection, projection.new_zeros(len(projection)))
+        return _intervals.concatenate([outputs, boxes.cells])
+
+    def enclose_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        boxes, recurrent = self._enclose_gates(states, inputs), self._weights.recurrent
+        hidden_by_h = _intervals.scaled_sum(*boxes.hidden_terms(recurrent))
+        hidden_by_c = Ball.diagonal(boxes.hidden_by_c)
+        cells_by_h = _intervals.scaled_sum(*boxes.cell_terms(recurrent))
+        cells_by_c = Ball.diagonal(boxes.f.sigmoid())
+        hidden = _intervals.stack_columns([hidden_by_h, hidden_by_c])
+        cells = _intervals.stack_columns([cells_by_h, cells_by_c])
+        return _intervals.stack_rows([self._project_ball(hidden), cells])
+
+    def enclose_input_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        boxes, weights = self._enclose_gates(states, inputs), self._weights.inputs
+        hidden = _intervals.scaled_sum(*boxes.hidden_terms(weights))
+        cells = _intervals.scaled_sum(*boxes.cell_terms(weights))
+        return _intervals.stack_rows([self._project_ball(hidden), cells])
+
+    def variation(self, states: Interval, inputs: Interval) -> States:
+        boxes, recurrent = self._enclose_gates(states, inputs), self._weights.recurrent
+        hidden = _intervals.row_variation(*boxes.hidden_terms(recurrent))
+        hidden = hidden + boxes.hidden_by_c.lipschitz
+        cells = _intervals.row_variation(*boxes.cell_terms(recurrent))
+        cells = cells + boxes.f.sigmoid().lipschitz
+        if self._weights.projection is not None:
+            hidden = hidden @ self._weights.projection.abs().mT
+        return _intervals.up(torch.cat([hidden, cells], dim=-1), self.state_dim)
+
     def _gates(
         self, states: States, inputs: Inputs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -95,6 +132,19 @@ class LSTMLayer(TorchLayer):
 
     def _blocks(self, states: States) -> tuple[Tensor, Tensor]:
         return states[:, : self.output_dim], states[:, self.output_dim :]
+
+    def _enclose_gates(self, states: Interval, inputs: Interval) -> GateBoxes:
+        w = self._weights
+        read = inputs.affine(w.inputs, w.input_bias)
+        hidden = states[: self.output_dim].affine(w.recurrent, w.recurrent_bias)
+        i, f, g, o = (read + hidden).chunk(4)
+        c = states[self.output_dim :]
+        cells = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        return GateBoxes(i, f, g, o, c, cells)
+
+    def _project_ball(self, jacobians: Ball) -> Ball:
+        projection = self._weights.projection
+        return jacobians if projection is None else jacobians.premultiplied(projection)
 
     def _project(self, outputs: Tensor) -> Tensor:
         projection = self.weights_like(outputs).projection
@@ -201,63 +251,6 @@ class LSTMTangent(ClosedTangent):
         return jacobians if projection is None else projection @ jacobians
 
 
-class RestingLSTM(GatedLayer):
-    """h' = o tanh c, with the cells c = i g / (1 - f) where c = f c + i g.
-
-    At a fixed point the cells follow from h in closed form, so that the points of the
-    LSTM are those of this map. They are not its dynamics.
-    """
-
-    def step(self, states: States, inputs: Inputs) -> States:
-        *_, o, cells = self._gates(states, inputs)
-        return o * torch.tanh(cells)
-
-    def tangent(self, states: States, inputs: Inputs) -> GatedTangent:
-        i, f, leak, g, o, cells = self._gates(states, inputs)
-        tanh_cells = torch.tanh(cells)
-        by_cell = o * (1 - tanh_cells**2)
-        factors = [
-            by_cell * g * i * (1 - i) / leak,
-            by_cell * cells * f,
-            by_cell * i * (1 - g**2) / leak,
-            tanh_cells * o * (1 - o),
-        ]
-        by_drive = torch.stack(factors, dim=1)
-        return GatedTangent(self.weights_like(states), by_drive, by_drive)
-
-    def cells(self, states: States, inputs: Inputs) -> States:
-        """Where the cells rest."""
-        return self._gates(states, inputs)[-1]
-
-    def _gates(
-        self, states: States, inputs: Inputs
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """i, f, 1 - f, g, o and the resting cells."""
-        w = self.weights_like(states)
-        drive = inputs @ w.inputs.mT + states @ w.recurrent.mT + w.bias
-        i, f, g, o = drive.chunk(4, dim=-1)
-        i, g = torch.sigmoid(i), torch.tanh(g)
-        leak = torch.sigmoid(-f).clamp_min(torch.finfo(f.dtype).tiny)
-        return i, torch.sigmoid(f), leak, g, torch.sigmoid(o), i * g / leak
-
-
-class _AtRest(Reduction):
-    """An LSTM searched in h alone."""
-
-    def __init__(self, weights: Weights) -> None:
-        self._resting = RestingLSTM(weights)
-
-    @property
-    def dynamics(self) -> RestingLSTM:
-        return self._resting
-
-    def restrict(self, states: States) -> States:
-        return states[:, : self._resting.state_dim]
-
-    def lift(self, states: States, inputs: Inputs) -> States:
-        return torch.cat([states, self._resting.cells(states, inputs)], dim=-1)
-
-
 @register_adapter(nn.LSTM)
 class LSTMAdapter(LSTMLayer):
     """nn.LSTM: one map for each layer, or the joint map of the stack."""
@@ -280,7 +273,7 @@ class LSTMCellAdapter(LSTMLayer):
         super().__init__(cell_weights(cell))
 
 
-def _layer(layer: nn.RNNBase, index: int) -> TorchLayer:
+def _layer(layer: nn.RNNBase, index: int) -> EnclosedLayer:
     return LSTMLayer(layer_weights(layer, index))
 
 

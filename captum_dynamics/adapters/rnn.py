@@ -5,18 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics import _intervals
+from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import Inputs, States
 from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.adapters._enclosed import EnclosedLayer
 from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
-from captum_dynamics.adapters._torch_layer import TorchLayer
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
 from captum_dynamics.dynamics import Traits
 
 
-class RNNLayer(GatedLayer):
+class RNNLayer(GatedLayer, EnclosedLayer):
     """One layer of a vanilla recurrent network (Elman 1990)."""
 
     def __init__(self, weights: Weights, nonlinearity: str) -> None:
@@ -44,9 +46,34 @@ class RNNLayer(GatedLayer):
             super().state_box(lowest_inputs, highest_inputs) if self._is_tanh else None
         )
 
+    def enclose(self, states: Interval, inputs: Interval) -> Interval:
+        drive = self._enclose_drive(states, inputs)
+        return drive.tanh() if self._is_tanh else drive.relu()
+
+    def enclose_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        slopes = self._enclose_slopes(states, inputs)
+        return _intervals.scaled_sum((slopes, self._weights.recurrent))
+
+    def enclose_input_jacobians(self, states: Interval, inputs: Interval) -> Ball:
+        slopes = self._enclose_slopes(states, inputs)
+        return _intervals.scaled_sum((slopes, self._weights.inputs))
+
+    def variation(self, states: Interval, inputs: Interval) -> States:
+        slopes = self._enclose_slopes(states, inputs)
+        return _intervals.row_variation((slopes, self._weights.recurrent))
+
     def _drive(self, states: States, inputs: Inputs) -> Tensor:
         w = self.weights_like(states)
         return inputs @ w.inputs.mT + states @ w.recurrent.mT + w.bias
+
+    def _enclose_drive(self, states: Interval, inputs: Interval) -> Interval:
+        w = self._weights
+        read = inputs.affine(w.inputs, w.input_bias)
+        return read + states.affine(w.recurrent, w.recurrent_bias)
+
+    def _enclose_slopes(self, states: Interval, inputs: Interval) -> Interval:
+        drive = self._enclose_drive(states, inputs)
+        return drive.tanh_slope() if self._is_tanh else drive.relu_slope()
 
 
 @register_adapter(nn.RNN)
@@ -71,5 +98,5 @@ class RNNCellAdapter(RNNLayer):
         super().__init__(cell_weights(cell), cell.nonlinearity)
 
 
-def _layer(layer: nn.RNNBase, index: int) -> TorchLayer:
+def _layer(layer: nn.RNNBase, index: int) -> EnclosedLayer:
     return RNNLayer(layer_weights(layer, index), str(layer.nonlinearity))

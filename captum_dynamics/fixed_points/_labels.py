@@ -7,10 +7,11 @@ import torch
 from captum_dynamics import _linalg
 from captum_dynamics._execution import BUDGET, row_chunks
 from captum_dynamics._typing import Inputs, Mask, PerPoint, States
-from captum_dynamics.dynamics import DynamicsMap, TangentMap
+from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points._points import FixedPoints, Kind
 from captum_dynamics.merging import nearest_leaders
 from captum_dynamics.solvers import Solution
+from captum_dynamics.tangent import TangentMap
 
 DEGENERATE_SINGULAR_VALUE = 1e-4
 DEGENERATE_RADIUS = 1e-2

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from captum_dynamics._typing import Inputs, Mask, Memory, PerPoint, States
-from captum_dynamics.dynamics import DynamicsMap, TangentMap
+from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.solvers._base import IterativeSolver, into_box
+from captum_dynamics.tangent import TangentMap
 
 SHRINK = 0.25  # of the radius, after a step that did not lower |g|
 RETRIES = 4  # shorter steps tried with one Newton direction before the next is due

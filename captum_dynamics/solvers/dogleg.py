@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from captum_dynamics._typing import States
-from captum_dynamics.dynamics import TangentMap
 from captum_dynamics.solvers._trust_region import TrustRegion
+from captum_dynamics.tangent import TangentMap
 
 
 @dataclass(frozen=True)

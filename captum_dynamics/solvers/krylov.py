@@ -9,8 +9,9 @@ import torch
 from captum_dynamics import _linalg
 from captum_dynamics._execution import BUDGET, row_chunks
 from captum_dynamics._typing import States
-from captum_dynamics.dynamics import DynamicsMap, TangentMap
+from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.solvers._trust_region import TrustRegion
+from captum_dynamics.tangent import TangentMap
 
 
 @dataclass(frozen=True)

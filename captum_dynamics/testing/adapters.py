@@ -63,6 +63,7 @@ def check_adapter(
     for name, claims in (
         ("arguments", _leaves_arguments),
         ("derivatives", _derivatives),
+        ("bounds", _bounds),
         ("rows", _independent_rows),
     ):
         rows += _guarded(name, partial(claims, adapter, states, given))
@@ -196,6 +197,27 @@ def _reduces(
     rest = float((moved.norm() ** 2 - own.norm() ** 2).abs().sqrt())
     yield CheckRow("a lifted state rests elsewhere", rest, limit)
     yield CheckRow("restrict undoes lift", _error(reduction.restrict(lifted), part), 0)
+
+
+def _bounds(adapter: DynamicsMap, states: States, inputs: Inputs) -> Iterator[CheckRow]:
+    """Bounds over a box, where the map has some, hold at its corners and inside."""
+    low, high = states - 0.1, states + 0.1
+    pairs = (
+        ("step", adapter.step, adapter.interval_step),
+        ("jacobians", adapter.jacobians, adapter.interval_jacobians),
+    )
+    generator = torch.Generator().manual_seed(2)
+    shares = torch.rand((8, *states.shape), generator=generator, dtype=torch.float64)
+    shares = torch.cat([shares, shares.round()]).to(states)
+    for name, function, enclose in pairs:
+        bounds = enclose(low, high, inputs)
+        if bounds is None:
+            continue
+        values = [function(low + share * (high - low), inputs) for share in shares]
+        found = torch.stack(values)
+        beyond = torch.maximum(bounds[0] - found, found - bounds[1]).max()
+        # The bounds are of exact values; those found here are rounded.
+        yield CheckRow(f"interval_{name} holds", float(beyond.clamp_min(0)), 1e-12)
 
 
 def _differences(

@@ -1,0 +1,38 @@
+"""The derivative of a map at some states, as something to apply and to solve."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from captum_dynamics import _linalg
+from captum_dynamics._typing import Inputs, Jacobians, States
+
+
+class TangentMap(ABC):
+    """dF = J dh + B dx at n states: what solvers need of a map's derivative."""
+
+    @abstractmethod
+    def select(self, rows: Tensor) -> TangentMap:
+        """The derivative at some of the states."""
+
+    @abstractmethod
+    def jacobians(self) -> Jacobians:
+        """J, (n, d, d)."""
+
+    @abstractmethod
+    def push(
+        self, state_tangents: States, input_tangents: Inputs | None = None
+    ) -> States:
+        """J v for one v in each row, or J v + B u for a pair."""
+
+    @abstractmethod
+    def pull(self, cotangents: States) -> tuple[States, Inputs]:
+        """Return v J and v B for one v in each row."""
+
+    def newton_direction(self, residuals: States) -> States:
+        """Solve (J - I) p = -g; a row without a trustworthy solution is NaN."""
+        slopes = self.jacobians()
+        slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
+        return _linalg.solve(slopes, -residuals)
