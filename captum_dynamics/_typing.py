@@ -11,6 +11,7 @@ GivenInputs = Float[Tensor, "*n k"]  # one row each, one row for all, or a vecto
 StateSequences = Float[Tensor, "n t d"]
 InputSequences = Float[Tensor, "n t k"]
 PerPoint = Float[Tensor, " n"]
+ReducedStates = Float[Tensor, "n m"]  # the part of states that a smaller map moves
 OtherStates = Float[Tensor, "m d"]  # another set of states of the same map
 PerOther = Float[Tensor, " m"]
 Mask = Bool[Tensor, " n"]

@@ -18,6 +18,7 @@ from captum_dynamics._typing import (
     InputSequences,
     Jacobians,
     PerPoint,
+    ReducedStates,
     States,
     StateSequences,
 )
@@ -57,11 +58,11 @@ class Reduction(ABC):
         """The smaller map; its inputs are those of the other."""
 
     @abstractmethod
-    def restrict(self, states: States) -> States:
+    def restrict(self, states: States) -> ReducedStates:
         """The part (n, m) of states (n, d) that the smaller map moves."""
 
     @abstractmethod
-    def lift(self, states: States, inputs: Inputs) -> States:
+    def lift(self, states: ReducedStates, inputs: Inputs) -> States:
         """States (n, d) from their part (n, m), with all else at rest."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_dynamics._typing import Inputs, States
+from captum_dynamics._typing import Inputs, ReducedStates, States
 from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._weights import Weights
 from captum_dynamics.dynamics import Reduction
@@ -61,8 +61,8 @@ class AtRest(Reduction):
     def dynamics(self) -> RestingLSTM:
         return self._resting
 
-    def restrict(self, states: States) -> States:
+    def restrict(self, states: States) -> ReducedStates:
         return states[:, : self._resting.state_dim]
 
-    def lift(self, states: States, inputs: Inputs) -> States:
+    def lift(self, states: ReducedStates, inputs: Inputs) -> States:
         return torch.cat([states, self._resting.cells(states, inputs)], dim=-1)

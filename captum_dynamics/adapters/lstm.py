@@ -231,7 +231,7 @@ class LSTMTangent(ClosedTangent):
             )
         return directions
 
-    def _through_gates(self, weights: Tensor) -> tuple[Jacobians, Jacobians]:
+    def _through_gates(self, weights: Tensor) -> tuple[Tensor, Tensor]:
         """d c' and d (o tanh c') through the gates' drives, times `weights`."""
         width = 3 * self.kept.shape[1]
         cells = scaled_sum(self.by_gates, weights[:width])
