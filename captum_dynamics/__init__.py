@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from captum_dynamics import solvers
+from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import (
     FunctionAdapter,
     RecurrentAdapter,
@@ -48,6 +49,7 @@ __version__ = "0.1.0"
 _LATE = ("Analysis", "NamedInputs", "analyze", "load")
 
 __all__ = [
+    "ActivationForm",
     "AdapterNotFoundError",
     "Analysis",
     "AttributionWarning",

@@ -18,10 +18,12 @@ from captum_dynamics._typing import (
     Inputs,
     InputSequences,
     Jacobians,
+    OneInput,
     PerPoint,
     States,
     StateSequences,
 )
+from captum_dynamics.activation_form import ActivationForm
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,13 @@ class DynamicsMap(ABC):
 
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
         """Bounds of a box that F maps into itself, or None where none is known."""
+        return None
+
+    def activation_form(self, one_input: OneInput) -> ActivationForm | None:
+        """F(h) = A h + W relu(C h + c) + b at one input, or None where it is not.
+
+        It opens piecewise-linear maps to proofs; see `enumerate_fixed_points`.
+        """
         return None
 
     # Derivatives

@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
+from captum_dynamics._typing import (
+    InputJacobians,
+    Inputs,
+    Jacobians,
+    OneInput,
+    States,
+)
+from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters._base import RecurrentAdapter, scaled_sum
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._registry import register_adapter
@@ -45,6 +52,15 @@ class RNNLayer(TorchLayer):
             return None
         ones = lowest_inputs.new_ones(len(lowest_inputs), self.state_dim)
         return -ones, ones
+
+    def activation_form(self, one_input: OneInput) -> ActivationForm | None:
+        if self._is_tanh:
+            return None
+        w = self._like(one_input)
+        eye = torch.eye(self.state_dim, dtype=one_input.dtype, device=one_input.device)
+        offsets = w.inputs @ one_input + w.bias
+        nothing = torch.zeros_like(offsets)
+        return ActivationForm(0 * eye, eye, w.recurrent, offsets, nothing)
 
     def _like(self, states: Tensor) -> Weights:
         return self._weights.like(states)
