@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from captum_dynamics.solvers._base import Solution, Solver, Status
+from captum_dynamics.solvers.affine import Affine
 from captum_dynamics.solvers.gradient import GradientDescent
 from captum_dynamics.solvers.iteration import Iteration
 from captum_dynamics.solvers.levenberg_marquardt import LevenbergMarquardt
 from captum_dynamics.solvers.newton import Newton
+from captum_dynamics.solvers.piecewise_linear import PiecewiseLinear
 
 __all__ = [
+    "Affine",
     "GradientDescent",
     "Iteration",
     "LevenbergMarquardt",
     "Newton",
+    "PiecewiseLinear",
     "Solution",
     "Solver",
     "Status",
