@@ -62,7 +62,9 @@ class PiecewiseLinear(Solver):
         steps = torch.where(torch.isfinite(steps), steps, residuals)
         width = states.shape[1]
         mark, since, horizon = torch.split(memory, [width, 1, 1], dim=1)
-        back = _same(states + steps, mark)[:, None]
+        targets = states + steps
+        # A short step is no circle, but the end of a search.
+        back = (_same(targets, mark) & ~_same(targets, states))[:, None]
         new = states + torch.where(back, 0.5, 1.0).to(steps) * steps
         due = since + 1 >= horizon
         mark = torch.where(due, new, mark)

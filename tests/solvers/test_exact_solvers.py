@@ -143,6 +143,14 @@ def test_a_circle_of_virtual_points_is_left() -> None:
     assert ours.steps.max() < 10
 
 
+def test_a_start_beside_a_point_takes_a_whole_step() -> None:
+    system = threshold_linear()
+    starts = system.states + 1e-11
+    solution = PiecewiseLinear().solve(system.dynamics, starts, nothing(starts))
+    assert solution.steps.tolist() == [1, 1, 1]
+    assert (solution.states - system.states).abs().max() < 1e-14
+
+
 def test_a_region_without_a_solution_is_left_by_a_step_of_the_map() -> None:
     # Below 2 the map only counts; Newton's step is infinite there.
     count = cd.FunctionAdapter(lambda h, x: h + 1 - 2 * torch.relu(h - 2), 1, 0)
