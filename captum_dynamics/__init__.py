@@ -20,7 +20,9 @@ from captum_dynamics.adapters import (
     list_adapters,
     register_adapter,
 )
+from captum_dynamics.cycles import Cycles, find_cycles
 from captum_dynamics.dynamics import Block, DynamicsMap, StateLayout, Traits
+from captum_dynamics.enumeration import enumerate_cycles, enumerate_fixed_points
 from captum_dynamics.exceptions import (
     AdapterNotFoundError,
     AttributionWarning,
@@ -55,6 +57,7 @@ __all__ = [
     "AttributionWarning",
     "Block",
     "ConvergenceWarning",
+    "Cycles",
     "DynamicsMap",
     "FileFormatError",
     "FixedPointGraph",
@@ -74,6 +77,9 @@ __all__ = [
     "adapt",
     "analyze",
     "connect",
+    "enumerate_cycles",
+    "enumerate_fixed_points",
+    "find_cycles",
     "find_fixed_points",
     "find_slow_points",
     "linearize",

@@ -195,7 +195,7 @@ def find_fixed_points(
         starts, inputs = torch.cat([starts, mixed]), torch.cat([inputs, inputs[donors]])
     solver = LevenbergMarquardt() if solver is None else solver
     solution = solver.solve(dynamics, starts, inputs, show_progress=show_progress)
-    points = _label(dynamics, solution, inputs, q_slow)
+    points = label(dynamics, solution, inputs, q_slow)
     if not points.converged.any():
         _warn_all_failed(points)
     return points
@@ -237,7 +237,7 @@ def find_slow_points(
     _checks.check_rows("initial_states", starts)
     starts, inputs = starts.detach().to(dynamics.dtype), inputs.to(dynamics.dtype)
     relaxation = Iteration(max_steps=steps, patience=steps + 1)
-    return _label(dynamics, relaxation.solve(dynamics, starts, inputs), inputs, q_slow)
+    return label(dynamics, relaxation.solve(dynamics, starts, inputs), inputs, q_slow)
 
 
 def mix_states(
@@ -259,9 +259,10 @@ def mix_states(
     return torch.cat([mixed, boxed])
 
 
-def _label(
+def label(
     dynamics: DynamicsMap, solution: Solution, inputs: Inputs, q_slow: float
 ) -> FixedPoints:
+    """Say of every row what it is, and how far around it points are the same."""
     states, norms = solution.states, solution.residual_norms
     converged = solution.status == Status.CONVERGED
     kind = torch.full_like(solution.status, int(Kind.UNCONVERGED))
