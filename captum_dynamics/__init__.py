@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from captum_dynamics import solvers
+from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import (
     FunctionAdapter,
     RecurrentAdapter,
@@ -20,7 +21,9 @@ from captum_dynamics.adapters import (
     register_adapter,
 )
 from captum_dynamics.certificates import Certificates, certify
+from captum_dynamics.cycles import Cycles, find_cycles
 from captum_dynamics.dynamics import DynamicsMap, Traits
+from captum_dynamics.enumeration import enumerate_cycles, enumerate_fixed_points
 from captum_dynamics.exceptions import (
     AdapterNotFoundError,
     AttributionWarning,
@@ -52,12 +55,14 @@ __version__ = "0.1.0"
 _LATE = ("Analysis", "NamedInputs", "analyze", "load")
 
 __all__ = [
+    "ActivationForm",
     "AdapterNotFoundError",
     "Analysis",
     "AttributionWarning",
     "Block",
     "Certificates",
     "ConvergenceWarning",
+    "Cycles",
     "DynamicsMap",
     "FileFormatError",
     "FixedPointGraph",
@@ -80,6 +85,9 @@ __all__ = [
     "analyze",
     "certify",
     "connect",
+    "enumerate_cycles",
+    "enumerate_fixed_points",
+    "find_cycles",
     "find_fixed_points",
     "find_slow_points",
     "leading_modes",

@@ -66,6 +66,15 @@ def check_floating(name: str, value: Tensor) -> Tensor:
     return value
 
 
+def check_shape(name: str, value: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return `value` if it has exactly this shape."""
+    if value.shape != shape:
+        raise ValueError(
+            f"Expected `{name}` to have shape {shape}, got {tuple(value.shape)}."
+        )
+    return value
+
+
 def check_finite(name: str, value: Tensor) -> Tensor:
     """Return `value` if it holds neither NaN nor infinity."""
     bad = int((~torch.isfinite(value)).sum())

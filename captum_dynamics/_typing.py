@@ -8,6 +8,7 @@ from torch import Tensor
 States = Float[Tensor, "n d"]
 Inputs = Float[Tensor, "n k"]
 GivenInputs = Float[Tensor, "*n k"]  # one row each, one row for all, or a vector
+OneInput = Float[Tensor, " k"]
 StateSequences = Float[Tensor, "n t d"]
 InputSequences = Float[Tensor, "n t k"]
 PerPoint = Float[Tensor, " n"]

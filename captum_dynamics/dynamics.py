@@ -17,11 +17,13 @@ from captum_dynamics._typing import (
     Inputs,
     InputSequences,
     Jacobians,
+    OneInput,
     PerPoint,
     ReducedStates,
     States,
     StateSequences,
 )
+from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.layout import StateLayout
 from captum_dynamics.tangent import TangentMap
 
@@ -146,6 +148,13 @@ class DynamicsMap(ABC):
     @property
     def reduction(self) -> Reduction | None:
         """A smaller map with the same fixed points, or None where none is known."""
+        return None
+
+    def activation_form(self, one_input: OneInput) -> ActivationForm | None:
+        """F(h) = A h + W relu(C h + c) + b at one input, or None where it is not.
+
+        It opens piecewise-linear maps to proofs; see `enumerate_fixed_points`.
+        """
         return None
 
     # Derivatives

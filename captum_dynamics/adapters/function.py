@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from captum_dynamics._typing import Inputs, States
+from captum_dynamics._typing import Inputs, OneInput, States
+from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters._base import CallConvention, RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.dynamics import Traits
@@ -26,6 +27,8 @@ class FunctionAdapter(RecurrentAdapter):
         input_dim: width k of the input; 0 for an autonomous system.
         traits: what is known of the map.
         box: bounds (low (d,), high (d,)) of a box the step maps into itself.
+        activation_form: the `ActivationForm` of the step as a function of one input
+            (k,), where it has one.
         calls: how the layer behind the step is called, for `record`.
 
     Example:
@@ -46,6 +49,7 @@ class FunctionAdapter(RecurrentAdapter):
         *,
         traits: Traits | None = None,
         box: tuple[Tensor, Tensor] | None = None,
+        activation_form: Callable[[Tensor], ActivationForm] | None = None,
         calls: CallConvention | None = None,
     ) -> None:
         """Keep the step and what is said of it."""
@@ -54,6 +58,7 @@ class FunctionAdapter(RecurrentAdapter):
         self._layout = whole
         self._input_dim = input_dim
         self._box = box
+        self._activation_form = activation_form
         self.traits = Traits() if traits is None else traits
         self.calls = CellCalls() if calls is None else calls
 
@@ -80,3 +85,8 @@ class FunctionAdapter(RecurrentAdapter):
         rows = len(inputs)
         low, high = (side.to(inputs).expand(rows, -1) for side in self._box)
         return low, high
+
+    def activation_form(self, one_input: OneInput) -> ActivationForm | None:
+        return (
+            None if self._activation_form is None else self._activation_form(one_input)
+        )

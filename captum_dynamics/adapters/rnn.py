@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from captum_dynamics import _intervals
 from captum_dynamics._intervals import Ball, Interval
-from captum_dynamics._typing import Inputs, States
+from captum_dynamics._typing import Inputs, OneInput, States
+from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._enclosed import EnclosedLayer
@@ -61,6 +62,15 @@ class RNNLayer(GatedLayer, EnclosedLayer):
     def variation(self, states: Interval, inputs: Interval) -> States:
         slopes = self._enclose_slopes(states, inputs)
         return _intervals.row_variation((slopes, self._weights.recurrent))
+
+    def activation_form(self, one_input: OneInput) -> ActivationForm | None:
+        if self._is_tanh:
+            return None
+        w = self.weights_like(one_input)
+        eye = torch.eye(self.state_dim, dtype=one_input.dtype, device=one_input.device)
+        offsets = w.inputs @ one_input + w.bias
+        nothing = torch.zeros_like(offsets)
+        return ActivationForm(0 * eye, eye, w.recurrent, offsets, nothing)
 
     def _drive(self, states: States, inputs: Inputs) -> Tensor:
         w = self.weights_like(states)

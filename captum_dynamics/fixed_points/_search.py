@@ -191,8 +191,7 @@ def _search(
     inputs: Inputs,
 ) -> FixedPoints:
     solution = solver.solve(dynamics, starts, inputs, show_progress=show_progress)
-    found = solution.status == Status.CONVERGED
-    return label(dynamics, solution, inputs, q_slow, found)
+    return label(dynamics, solution, inputs, q_slow, solution.converged)
 
 
 def _warn_all_failed(points: FixedPoints) -> None:

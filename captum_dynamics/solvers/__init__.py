@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from captum_dynamics.solvers._base import IterativeSolver, Solution, Solver, Status
+from captum_dynamics.solvers.affine import Affine
 from captum_dynamics.solvers.cascade import Cascade
 from captum_dynamics.solvers.dogleg import Dogleg
 from captum_dynamics.solvers.gradient import GradientDescent
@@ -11,10 +12,12 @@ from captum_dynamics.solvers.krylov import NewtonKrylov
 from captum_dynamics.solvers.levenberg_marquardt import LevenbergMarquardt
 from captum_dynamics.solvers.mixed_precision import MixedPrecision
 from captum_dynamics.solvers.newton import Newton
+from captum_dynamics.solvers.piecewise_linear import PiecewiseLinear
 
 __all__ = [
     "Cascade",
     "Dogleg",
+    "Affine",
     "GradientDescent",
     "Iteration",
     "IterativeSolver",
@@ -22,6 +25,7 @@ __all__ = [
     "MixedPrecision",
     "Newton",
     "NewtonKrylov",
+    "PiecewiseLinear",
     "Solution",
     "Solver",
     "Status",

@@ -65,6 +65,7 @@ def check_adapter(
         ("derivatives", _derivatives),
         ("bounds", _bounds),
         ("rows", _independent_rows),
+        ("activation form", _activation_form),
     ):
         rows += _guarded(name, partial(claims, adapter, states, given))
     changed = _changes(before, _fingerprint(layer))
@@ -243,6 +244,18 @@ def _independent_rows(
     broken[0] = torch.nan
     others = adapter.step(broken, inputs)[1:]
     yield CheckRow("a NaN row spoils no other", _error(others, together[1:]), limit)
+
+
+def _activation_form(
+    adapter: DynamicsMap, states: States, inputs: Inputs
+) -> Iterator[CheckRow]:
+    limit = 1e-10 if states.dtype == torch.float64 else 1e-5
+    for row in range(ROWS):
+        form = adapter.activation_form(inputs[row])
+        if form is not None:
+            wanted = adapter.step(states, inputs[[row]].expand(ROWS, -1))
+            error = _error(form(states), wanted)
+            yield CheckRow(f"activation form {row} is the step", error, limit)
 
 
 def _largest_error(found: Any, wanted: Any) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 
@@ -11,16 +11,19 @@ from captum_dynamics.adapters import FunctionAdapter
 from captum_dynamics.solvers import Solver, Status
 from captum_dynamics.testing._known import KnownSystem
 from captum_dynamics.testing.report import CheckReport, CheckRow
-from captum_dynamics.testing.systems import all_systems, bistable
+from captum_dynamics.testing.systems import all_systems
 
 STARTS = 24
+NEARBY = 0.94  # share of an attractor at which the search for it starts
 ACCURACY = 1e-5
 # Where a multiplier is 1 the residual vanishes with the cube of the distance.
 DEGENERATE_ACCURACY = 1e-2
 
 
-def check_solver(solver: Solver) -> CheckReport:
-    """Run a solver on every known system and compare what it claims with the answers.
+def check_solver(
+    solver: Solver, systems: Sequence[KnownSystem] | None = None
+) -> CheckReport:
+    """Run a solver on known systems and compare what it claims with the answers.
 
     A solver need not find every point, nor converge from every start; where it says
     that it converged, there must be a fixed point. Nothing is raised: an error is a
@@ -28,6 +31,8 @@ def check_solver(solver: Solver) -> CheckReport:
 
     Args:
         solver: the solver, with the settings to be checked.
+        systems: what it is made for, all systems by default. The first of them must
+            have an attractor.
 
     Returns:
         A report; `passed` says whether all claims hold, `table()` which do not.
@@ -37,8 +42,9 @@ def check_solver(solver: Solver) -> CheckReport:
         >>> check_solver(cd.solvers.LevenbergMarquardt()).passed
         True
     """
+    systems = all_systems() if systems is None else systems
     rows: list[CheckRow] = []
-    for system in all_systems():
+    for system in systems:
         try:
             rows += _truthful(solver, system)
         except Exception as error:
@@ -46,7 +52,7 @@ def check_solver(solver: Solver) -> CheckReport:
             rows.append(CheckRow(f"{system.name}: no error", float("nan"), 0, note))
     for claims in (_finds_attractors, _keeps_rows_apart):
         try:
-            rows += claims(solver)
+            rows += claims(solver, systems[0])
         except Exception as error:
             note = f"{type(error).__name__}: {error}"
             rows.append(CheckRow(f"{claims.__name__}", float("nan"), 0, note))
@@ -73,22 +79,25 @@ def _truthful(solver: Solver, system: KnownSystem) -> Iterator[CheckRow]:
     yield CheckRow(f"{system.name}: converged at fixed points", error, limit)
 
 
-def _finds_attractors(solver: Solver) -> Iterator[CheckRow]:
-    system = bistable()
-    starts = torch.tensor([[-0.9], [0.9]], dtype=torch.float64)
-    solution = solver.solve(system.dynamics, starts, system.inputs.expand(2, -1))
-    error = _largest((solution.states - system.states[1:]).abs())
+def _finds_attractors(solver: Solver, system: KnownSystem) -> Iterator[CheckRow]:
+    attractors = system.states[system.unstable_dims == 0]
+    inputs = system.inputs.expand(len(attractors), -1)
+    solution = solver.solve(system.dynamics, NEARBY * attractors, inputs)
+    error = _largest((solution.states - attractors).abs())
     yield CheckRow("attractors are found from nearby", error, _accuracy(solver))
 
 
-def _keeps_rows_apart(solver: Solver) -> Iterator[CheckRow]:
+def _keeps_rows_apart(solver: Solver, system: KnownSystem) -> Iterator[CheckRow]:
     """Among the starts is one from which every step is NaN."""
-    switch = bistable().dynamics
+    known = system.dynamics
     dynamics = FunctionAdapter(
-        lambda h, x: torch.where(h > 5, torch.nan, switch.step(h, x)), 1, 1
+        lambda h, x: torch.where((h > 5).any(1, True), torch.nan, known.step(h, x)),
+        known.state_dim,
+        known.input_dim,
     )
-    starts = torch.tensor([[-0.9], [9.0], [0.6]], dtype=torch.float64)
-    inputs = starts.new_zeros(3, 1)
+    near = NEARBY * system.states[system.unstable_dims == 0]
+    starts = torch.stack([near[0], 9 + 0 * near[0], near[-1]])
+    inputs = system.inputs.expand(3, -1)
     together = solver.solve(dynamics, starts, inputs)
     wrong = int(together.status[1] != Status.NONFINITE)
     yield CheckRow("a start that diverges is NONFINITE", wrong, 0)

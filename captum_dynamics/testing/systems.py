@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from captum_dynamics._typing import States
+from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import FunctionAdapter
 from captum_dynamics.dynamics import Traits
 from captum_dynamics.testing._known import KnownSystem, multipliers, points
@@ -23,6 +24,7 @@ __all__ = [
     "bistable",
     "coupled_switches",
     "flip",
+    "focus",
     "henon",
     "hopfield",
     "line_attractor",
@@ -50,6 +52,7 @@ def all_systems() -> tuple[KnownSystem, ...]:
         flip(),
         logistic(),
         henon(),
+        focus(),
         line_attractor(),
         hopfield(),
         ring(),
@@ -172,6 +175,24 @@ def henon(a: float = 1.4, b: float = 0.3) -> KnownSystem:
     )
 
 
+def focus() -> KnownSystem:
+    """h' = p + Q (h - p) / 2, Q a quarter turn, p = (1, 2): affine, drawn towards p."""
+    point = points([[1.0, 2.0]])
+    turn = points([[0.0, -0.5], [0.5, 0.0]])
+    return KnownSystem(
+        "focus",
+        FunctionAdapter(
+            lambda h, x: point.to(h) + (h - point.to(h)) @ turn.to(h).mT,
+            2,
+            0,
+            traits=Traits(affine_in_state=True),
+        ),
+        point,
+        multipliers([[0.5j, -0.5j]]),
+        region=(-1.0, 3.0),
+    )
+
+
 def line_attractor() -> KnownSystem:
     """h' = (u v^T + (I - u v^T) / 2) h with v^T u = 1: every point of span(u) rests.
 
@@ -255,6 +276,9 @@ def threshold_linear() -> KnownSystem:
 
     The region where both units are off has its zero outside itself, at (2, 2).
     """
+    eye = torch.eye(2, dtype=torch.float64)
+    swapped = -1.6 * eye.flip(1)
+    form = ActivationForm(0.5 * eye, swapped, eye, 0 * eye[0], eye.sum(0))
     z = 1 / 2.1
     # In turn both on and both off: high = low / 2 + 1 and low = 1 - 1.1 high.
     high, low = 1.5 / 1.55, 1 - 1.1 * 1.5 / 1.55
@@ -265,6 +289,7 @@ def threshold_linear() -> KnownSystem:
             2,
             0,
             traits=Traits(piecewise_linear=True),
+            activation_form=lambda _: form,
         ),
         points([[2.0, -4.4], [-4.4, 2.0], [z, z]]),
         multipliers([[0.5, 0.5], [0.5, 0.5], [2.1, -1.1]]),

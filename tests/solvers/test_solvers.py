@@ -19,6 +19,7 @@ from captum_dynamics.solvers import (
     MixedPrecision,
     Newton,
     NewtonKrylov,
+    PiecewiseLinear,
     Solver,
     Status,
 )
@@ -44,6 +45,7 @@ SOLVERS = [
     LevenbergMarquardt(max_steps=100, patience=30),
     Newton(max_steps=100, patience=30),
     Newton(damping=0.5, max_steps=100, patience=30),
+    PiecewiseLinear(max_steps=100, patience=30),
     Iteration(max_steps=150, patience=50),
     GradientDescent(max_steps=250, patience=100, decay=0.97),
 ]
