@@ -104,7 +104,10 @@ def _components(states: States) -> tuple[Tensor, Tensor]:
 
 def _untrained_variance(layer: nn.Module, runs: Trajectories, seed: int) -> Tensor:
     """Shares of variance for the same layer with PyTorch's fresh weights."""
-    fresh = copy.deepcopy(layer).cpu()
+    try:
+        fresh = copy.deepcopy(layer).cpu()
+    except RuntimeError:  # weights that are computed from others cannot be copied
+        return runs.states.new_zeros(0)
     reset = getattr(fresh, "reset_parameters", None)
     if not callable(reset):
         return runs.states.new_zeros(0)

@@ -20,7 +20,7 @@ from captum_dynamics.exceptions import FileFormatError
 from captum_dynamics.export.graph import graph_from_dict, graph_to_dict
 
 FORMAT = "captum_dynamics archive"
-VERSION = 1
+VERSION = 2
 LARGEST = 8 * 2**30  # bytes; a hundred points of 2,000 states take half of it
 _CONTENT = "content.json"
 

@@ -33,7 +33,7 @@ def plot_projections(words: Words, *, ax: Axes | None = None) -> tuple[Figure, A
     ax.set_xticks(range(len(ORDER)), ORDER)
     ax.set_xlim(-0.5, len(ORDER) - 0.5)
     ax.grid(False, axis="x")
-    _base.name_axes(ax, "class of words", "change of the output kept by mode 1")
+    _base.name_axes(ax, "class", "change of the output kept by mode 1")
     return figure, ax
 
 

@@ -11,7 +11,7 @@ from captum_dynamics.findings import Findings, Visits
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.plots.text import text_key, text_style
 from captum_dynamics.report import _sections
-from captum_dynamics.report._panels import panels
+from captum_dynamics.report._panels import noun, panels
 from captum_dynamics.report._picture import Picture
 from captum_dynamics.report._table import Table, decay, share
 from captum_dynamics.report.summary import summarize
@@ -33,7 +33,8 @@ class Page:
         points: table of the distinct points.
         spectrum: picture of their multipliers.
         graph: picture of their connections.
-        words: tables of the strongest words.
+        nouns: what the inputs are called.
+        words: tables of the strongest of them.
         agreement: table of the methods.
         key: legend of the coloured text.
         documents: explained sequences.
@@ -50,6 +51,7 @@ class Page:
     points: Table
     spectrum: Picture
     graph: Picture
+    nouns: str
     words: list[tuple[str, Table]]
     agreement: Table
     key: Markup
@@ -76,6 +78,7 @@ def page(findings: Findings) -> Page:
         points=_sections.point_table(findings),
         spectrum=_sections.spectrum(findings),
         graph=_sections.graph(findings),
+        nouns=f"{noun(findings).capitalize()}s",
         words=_sections.word_tables(findings),
         agreement=_sections.agreement(findings),
         # Style and key hold no text from outside.

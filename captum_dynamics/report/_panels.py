@@ -34,6 +34,11 @@ def word_names(findings: Findings) -> list[str]:
     return [name or f"input {row}" for row, name in enumerate(findings.words.names)]
 
 
+def noun(findings: Findings) -> str:
+    """What the inputs are called: words, where they have names."""
+    return "word" if any(findings.words.names) else "input"
+
+
 def _variance(findings: Findings) -> Picture:
     visits = findings.visits
     trained, untrained = (part.tolist() for part in visits.cumulative)
@@ -123,12 +128,12 @@ def _fading(steps: float) -> str:
 
 
 def _input_effects(findings: Findings) -> Picture:
-    words = findings.words
+    words, one = findings.words, noun(findings)
     rows = words.projections.abs().nan_to_num(-1).argsort(descending=True)[:LIMIT]
     chosen, names = rows.tolist(), word_names(findings)
     columns = (words.plane[rows], words.projections[rows, None])
     shown = table(
-        ("word", "along component 1", "along component 2", "kept by mode 1", "known"),
+        (one, "along component 1", "along component 2", "kept by mode 1", "known"),
         [names[row] for row in chosen],
         *_columns(torch.cat(columns, dim=1)),
         words.scores[rows].tolist(),
@@ -136,27 +141,27 @@ def _input_effects(findings: Findings) -> Picture:
     left_out = len(names) - len(chosen)
     return picture(
         plots.plot_input_effects(words),
-        "Where words push",
-        "Mean push of the state by each word, against an average input. The slowest "
-        "mode keeps what lies along the arrow l\u2081.",
-        "Pushes of positive, neutral and negative words, and the direction l1.",
+        f"Where {one}s push",
+        f"Mean push of the state by each {one}, against the reference input. The "
+        f"slowest mode keeps what lies along the arrow l\u2081.",
+        f"Pushes of positive, neutral and negative {one}s, and the direction l1.",
         type(shown)(shown.columns, shown.rows, left_out),
     )
 
 
 def _projections(findings: Findings) -> Picture:
-    words = findings.words
+    words, one = findings.words, noun(findings)
     summaries, classes = words.class_projections(), words.classes()
     means = [mean for mean, _ in summaries.values()]
     told = ", ".join(f"{name} {number(mean)}" for name, (mean, _) in summaries.items())
     return picture(
         plots.plot_projections(words),
-        "What words write",
-        "Change of the output that each word leaves on the slowest mode. Bars are "
-        "standard deviations over slow points; in black, over the words of a class.",
+        f"What {one}s write",
+        f"Change of the output that each {one} leaves on the slowest mode. Bars are "
+        f"standard deviations over slow points; in black, over the {one}s of a class.",
         f"Mean projection by class: {told}.",
         table(
-            ("class", "words", "mean projection", "standard deviation", "strongest"),
+            ("class", f"{one}s", "mean projection", "standard deviation", "strongest"),
             list(summaries),
             [len(rows) for rows in classes.values()],
             means,

@@ -12,7 +12,7 @@ from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Stability
 from captum_dynamics.plots.fixed_point_graph import hidden
 from captum_dynamics.plots.text import text_rows
-from captum_dynamics.report._panels import word_names
+from captum_dynamics.report._panels import noun, word_names
 from captum_dynamics.report._picture import Picture, picture
 from captum_dynamics.report._table import LIMIT, Table, decay, number, share, table
 
@@ -122,6 +122,8 @@ def graph(findings: Findings) -> Picture:
 def word_tables(findings: Findings) -> list[tuple[str, Table]]:
     """List the words that push the readout most, in both directions."""
     words, names = findings.words, word_names(findings)
+    columns = (noun(findings), "projection", "spread over points", "known score")
+    known = 3 if bool(words.scores.isnan().all()) else 4
     sides = {
         "Push up": words.ranked(STRONGEST, positive=True),
         "Push down": words.ranked(STRONGEST, positive=False),
@@ -130,11 +132,11 @@ def word_tables(findings: Findings) -> list[tuple[str, Table]]:
         (
             title,
             table(
-                ("word", "projection", "spread over points", "known score"),
+                columns[:known],
                 [names[row] for row in rows.tolist()],
                 words.projections[rows].tolist(),
                 words.spreads[rows].tolist(),
-                words.scores[rows].tolist(),
+                *[words.scores[rows].tolist()][: known - 3],
             ),
         )
         for title, rows in sides.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from cmath import phase
 
 import torch
 
@@ -50,30 +51,40 @@ def _points(findings: Findings) -> str:
     fixed = points.kind == Kind.FIXED
     count = int(fixed.sum())
     if not count:
-        return "FIXED POINTS  none found by this search at the mean input."
+        return "FIXED POINTS  none found by this search under the reference input."
     kinds = [
         counted(n, stability.name.lower())
         for stability in Stability
         if (n := int((linear.stability[fixed] == stability).sum()))
     ]
-    sizes = ", ".join(f"{v:.4f}" for v in linear.spectral_radius[fixed].tolist()[:5])
+    leading = linear.eigenvalues[fixed, 0][:5].tolist()
+    sizes = ", ".join(_multiplier(value) for value in leading)
     more = ", ..." if count > 5 else ""
     largest = float(points.residual_norms[fixed].max())
     return (
-        f"FIXED POINTS  {count} at the mean input ({', '.join(kinds)}), leading "
-        f"{_plural(count, 'multiplier')} {sizes}{more}; residuals at most "
+        f"FIXED POINTS  {count} under the reference input ({', '.join(kinds)}), "
+        f"leading {_plural(count, 'multiplier')} {sizes}{more}; residuals at most "
         f"{_said(largest, '.0e')}. A search cannot prove that there are no others."
     )
+
+
+def _multiplier(value: complex) -> str:
+    if value.imag == 0:
+        return f"{abs(value):.4f}"
+    turn = _steps(2 * math.pi / abs(phase(value)))
+    return f"{abs(value):.4f} (a pair that turns once in {turn} steps)"
 
 
 def _line(findings: Findings) -> str:
     slow = findings.manifold
     kept = (
         f"SLOW POINTS  {slow.slow_share:.0%} of the visited states stay slow after "
-        f"{slow.steps} steps of the mean input"
+        f"{slow.steps} steps of the reference input"
     )
     if slow.shape is Shape.NONE:
         return f"{kept}: too few for a line attractor."
+    if slow.shape is Shape.PLACES:
+        return f"{kept}, in one or a few separate places: no line attractor."
     verdict = {
         Shape.LINE: "They lie on a line: a line attractor.",
         Shape.UNDECIDED: "Whether they form a line is undecided.",
@@ -185,9 +196,10 @@ def _attribution(findings: Findings) -> str:
         return ""
     ours = documents.explanations[0]
     count = len(documents.tokens)
+    whole = "all " if 1 < count == findings.setting.sequences else ""
     delta = float(ours.deltas.abs().max())
     lines = [
-        f"ATTRIBUTION  {ours.method} on {count} {_plural(count, 'sequence')}: "
+        f"ATTRIBUTION  {ours.method} on {whole}{count} {_plural(count, 'sequence')}: "
         f"contributions sum to the change of the output within {_said(delta, '.1e')} "
         f"({ours.seconds:.1f} s)."
     ]

@@ -85,7 +85,7 @@ class FixedPointGraph:
             end = _describe_end(target, self.graph.nodes[target])
             lines.append(f"  {source} -> {end}: {share}, {data['transit_steps']} steps")
         for node, fraction in self.basins.items():
-            lines.append(f"  basin of {node}: {fraction:.0%} of sampled states")
+            lines.append(f"  basin of {node}: {fraction:.1%} of sampled states")
         elsewhere = self.graph.graph.get("basin_unresolved", 0.0)
         if elsewhere > 0:
             lines.append(f"  no known attractor: {elsewhere:.1%} of sampled states")

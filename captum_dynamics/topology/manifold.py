@@ -24,6 +24,9 @@ LEAST_POINTS = 20
 LINE_VARIANCE = 0.9
 LINE_SHARE = 0.2  # of the relaxed states that are slow
 LINE_GAP = 3.0
+LINE_EXTENT = 0.1  # of the range that is visited: a shorter line stores next to nothing
+LINE_FILLED = 0.6  # more than half of a line, and less than few places would fill
+PLACES_FILLED = 0.3
 
 
 class Shape(Enum):
@@ -31,6 +34,8 @@ class Shape(Enum):
 
     LINE = "line"
     """One direction holds their variance, and one slow mode follows it."""
+    PLACES = "places"
+    """They have come to rest in one or a few separate places."""
     NONE = "none"
     """Too few states linger for a shape."""
     UNDECIDED = "undecided"
@@ -48,6 +53,8 @@ class SlowManifold:
             folds; it grows along `axis`.
         axis: (d,) main axis of the slow points, of unit length.
         tangents: (m, d) local direction of the manifold at each point.
+        extent: range of the slow points along `axis`, as a share of the range of the
+            states that were relaxed; next to zero where all end in one place.
         slow_share: share of the relaxed states that are slow.
         speed_ratio: median residual of the slow points over the median step that the
             layer takes in use; NaN where it takes none.
@@ -60,6 +67,7 @@ class SlowManifold:
     theta: PerPoint
     axis: Float[Tensor, " d"]
     tangents: States
+    extent: float
     slow_share: float
     speed_ratio: float
     variance_ratios: Float[Tensor, " r"]
@@ -117,6 +125,15 @@ class SlowManifold:
         return _nanmedian(rates[:, 1] / rates[:, 0]) if rates.shape[1] > 1 else np.inf
 
     @property
+    def filled(self) -> float:
+        """Share of the tenths of the main axis that hold a slow point."""
+        if not len(self):
+            return 0.0
+        along = self.points.states @ self.axis
+        places = 10 * _unit_range(along)
+        return len(torch.unique(places.long().clamp(max=9))) / 10
+
+    @property
     def leading_axes(self) -> Float[Tensor, "m 2 d"]:
         """Orthonormal axes of the leading mode: r_1, or the plane where a pair turns.
 
@@ -153,12 +170,15 @@ class SlowManifold:
 
     @property
     def shape(self) -> Shape:
-        """A verdict; it rests on `slow_share`, `variance_ratios` and `gap`."""
+        """A verdict; it rests on shares, `variance_ratios`, `gap` and `extent`."""
         if len(self) < LEAST_POINTS:
             return Shape.NONE
+        if self.extent < LINE_EXTENT or self.filled <= PLACES_FILLED:
+            return Shape.PLACES
         straight = float(self.variance_ratios[0]) >= LINE_VARIANCE
         often = self.slow_share >= LINE_SHARE
-        is_line = straight and often and self.gap >= LINE_GAP
+        whole = self.filled >= LINE_FILLED
+        is_line = straight and often and whole and self.gap >= LINE_GAP
         return Shape.LINE if is_line else Shape.UNDECIDED
 
 
@@ -215,6 +235,7 @@ def trace_slow_manifold(
         theta,
         axes[0],
         _tangents(spread.states, slow.states),
+        _width(spread.states, axes[0]) / max(_width(states, axes[0]), 1e-300),
         share,
         float(pace),
         ratios,
@@ -277,9 +298,20 @@ def _theta(states: States, axis: Tensor) -> PerPoint:
             # An embedding that folds the line back on itself is worse than the axis.
             if float(agreement.abs()) > 0.9:
                 along = embedded * agreement.sign()
+    return 2 * _unit_range(along) - 1
+
+
+def _unit_range(along: PerPoint) -> PerPoint:
+    """Shift and scale values to [0, 1]."""
     low, high = along.min(), along.max()
     width = (high - low).clamp_min(torch.finfo(along.dtype).tiny)
-    return 2 * (along - low) / width - 1
+    shares: PerPoint = (along - low) / width
+    return shares
+
+
+def _width(states: States, axis: Tensor) -> float:
+    along = states.to(axis) @ axis
+    return float(along.max() - along.min())
 
 
 def _locally_linear(states: States) -> PerPoint | None:
@@ -354,5 +386,5 @@ def _empty(relaxed: FixedPoints, dynamics: DynamicsMap, steps: int) -> SlowManif
     nothing = states.new_zeros(0)
     axis = states.new_zeros(d)
     return SlowManifold(
-        linearization, nothing, axis, states, 0.0, float("nan"), nothing, steps
+        linearization, nothing, axis, states, 0.0, 0.0, float("nan"), nothing, steps
     )

@@ -116,6 +116,14 @@ def test_other_cells_go_through_the_same_chain(cell: type[nn.RNNBase]) -> None:
     assert result.setting.layer == cell.__name__
 
 
+def test_a_layer_whose_weights_are_computed_has_no_untrained_twin() -> None:
+    model = Reader(nn.RNN).eval()
+    nn.utils.parametrizations.orthogonal(model.rnn, "weight_hh_l0")
+    result = cd.analyze(model, "rnn", sequences(), starts=16, explained=2)
+    assert len(result.visits.untrained_variance) == 0
+    assert "untrained" not in result.summary()
+
+
 def test_feature_ablation_needs_no_gradient_of_ours() -> None:
     result = cd.analyze(
         Reader().eval(),

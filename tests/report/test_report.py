@@ -120,6 +120,16 @@ def test_the_points_are_listed_with_their_numbers(page: Page) -> None:
     assert number(float(linear.points.residual_norms[0])) in page.text
 
 
+@pytest.mark.usefixtures("coarse")
+def test_inputs_without_names_are_not_called_words(tmp_path: Path, page: Page) -> None:
+    path = write_report(small_analysis(1, named=False), tmp_path / "report.html")
+    unnamed = Page(path.read_text(encoding="utf-8"))
+    assert "Where words push" in page.text
+    assert "known score" in page.text
+    assert "Where inputs push" in unnamed.text
+    assert "known score" not in unnamed.text
+
+
 def test_methods_are_compared(page: Page) -> None:
     given = small_analysis().documents
     assert number(given.agreement(1)) in page.text

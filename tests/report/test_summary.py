@@ -147,3 +147,19 @@ def test_ends_that_are_no_known_point_are_told_apart() -> None:
     told = graph.summary()
     assert "0 -> 1 (runs off): 1 of 2 directions" in told
     assert "no known attractor: 100.0% of sampled states" in told
+
+
+def test_multipliers_that_turn_are_told_as_pairs() -> None:
+    matrix = turning(0.9, 8)
+    dynamics = cd.FunctionAdapter(lambda h, x: h @ matrix.T, WIDTH, 0)
+    start = torch.ones(1, WIDTH, dtype=torch.float64)
+    points = cd.find_fixed_points(dynamics, start, torch.zeros(1, 0))
+    graph = cd.connect(dynamics, cd.linearize(dynamics, points), basin_samples=4)
+    told = paragraph(replace(small_analysis(), graph=graph), "FIXED POINTS")
+    assert "leading multiplier 0.9000 (a pair that turns once in 8.0 steps);" in told
+
+
+def test_slow_points_in_one_place_are_told_as_such() -> None:
+    shrunk = replace(small_analysis().manifold, extent=1e-9)
+    told = paragraph(replace(small_analysis(), manifold=shrunk), "SLOW POINTS")
+    assert told.endswith("in one or a few separate places: no line attractor.")

@@ -183,3 +183,37 @@ def no_turn() -> SlowManifold:
 def test_a_layer_that_does_not_move_in_use_has_no_speed_ratio() -> None:
     slow = trace_slow_manifold(line(), cloud(), NONE, task_step=0.0)
     assert math.isnan(slow.speed_ratio)
+
+
+def falling(rates: list[float]) -> SlowManifold:
+    """Relax a cloud on h' = r h: all of it falls to zero, along the slowest mode."""
+    factors = torch.tensor(rates, dtype=torch.float64)
+    dynamics = cd.FunctionAdapter(lambda h, x: factors * h, len(rates), 0)
+    return trace_slow_manifold(dynamics, cloud(width=len(rates)), NONE, task_step=1.0)
+
+
+def test_states_that_all_end_in_one_place_are_no_line() -> None:
+    """On their way there they lie on a line, straight and slow, but of no length."""
+    slow = falling([0.7, 0.1])
+    assert slow.gap > 3
+    assert float(slow.variance_ratios[0]) > 0.9
+    assert slow.extent == pytest.approx(0.7**50, rel=1e-3)
+    assert slow.shape is Shape.PLACES
+
+
+def test_states_that_end_in_two_places_are_no_line() -> None:
+    switch = cd.FunctionAdapter(
+        lambda h, x: torch.stack([torch.tanh(2 * h[:, 0]), 1e-3 * h[:, 1]], 1), 2, 0
+    )
+    slow = trace_slow_manifold(switch, cloud(width=2), NONE, task_step=1.0)
+    assert slow.gap > 3
+    assert slow.extent > 0.1
+    assert slow.filled == 0.2
+    assert slow.shape is Shape.PLACES
+
+
+def test_a_line_is_filled_and_as_long_as_what_is_visited() -> None:
+    slow = falling([0.999, 0.2])
+    assert slow.filled == 1.0
+    assert slow.extent == pytest.approx(0.999**50, rel=1e-3)
+    assert slow.shape is Shape.LINE
