@@ -20,6 +20,7 @@ from captum_dynamics.adapters import (
     register_adapter,
 )
 from captum_dynamics.certificates import Certificates, certify
+from captum_dynamics.completeness import CompletenessReport, Verdict
 from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.exceptions import (
     AdapterNotFoundError,
@@ -41,6 +42,7 @@ from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
+from captum_dynamics.survey import Survey, survey_fixed_points
 from captum_dynamics.topology import FixedPointGraph, connect
 
 if TYPE_CHECKING:
@@ -57,6 +59,7 @@ __all__ = [
     "AttributionWarning",
     "Block",
     "Certificates",
+    "CompletenessReport",
     "ConvergenceWarning",
     "DynamicsMap",
     "FileFormatError",
@@ -73,9 +76,11 @@ __all__ = [
     "Stability",
     "StateLayout",
     "Status",
+    "Survey",
     "Traits",
     "Trajectories",
     "UnsupportedLayerError",
+    "Verdict",
     "adapt",
     "analyze",
     "certify",
@@ -90,6 +95,7 @@ __all__ = [
     "record",
     "register_adapter",
     "solvers",
+    "survey_fixed_points",
 ]
 
 

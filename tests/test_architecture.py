@@ -28,7 +28,7 @@ RANKS = (
     ("adapters", "solvers"),
     ("calling",),
     ("recording", "fixed_points"),
-    ("linearization", "leading", "continuation", "matching"),
+    ("linearization", "leading", "continuation", "matching", "cycles"),
     ("completeness", "certificates"),
     ("survey", "topology"),
     ("attr",),
