@@ -10,12 +10,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from captum_dynamics import _checks, _linalg
-from captum_dynamics._execution import row_chunks
+from captum_dynamics._execution import BUDGET, row_chunks
 from captum_dynamics._typing import Counts, Inputs, Mask
 from captum_dynamics.cycles import NO_RUNS, LongRuns
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, Kind
 
+BYTES_PER_ENTRY = 6 * 8  # of a Jacobian: with its factors, six matrices in float64
 ConstantInputs = Float[Tensor, "m k"]
 KindCounts = Int[Tensor, "m kinds"]
 PerInput = Bool[Tensor, " m"]
@@ -221,6 +222,9 @@ def audit_indices(
         owners: row of `inputs` (n,) of each point.
         inputs: the constant inputs (m, k).
     """
+    if _too_wide(dynamics):
+        none = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
+        return none, ["the Jacobian of one point does not fit"] * len(inputs)
     indices = _indices(dynamics, points)
     sums = torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
     sums = sums.index_add(0, owners, indices)
@@ -267,11 +271,16 @@ def _objection(finite: bool, uncertain: int, border: int) -> str:
     return ""
 
 
+def _too_wide(dynamics: DynamicsMap) -> bool:
+    """Whether the matrices of one point take more memory than there may be."""
+    return BYTES_PER_ENTRY * dynamics.state_dim**2 > BUDGET
+
+
 def _indices(dynamics: DynamicsMap, points: FixedPoints) -> Counts:
     """sign det(I - J) of each point; 0 where it is degenerate or not certain."""
     signs = torch.zeros_like(points.multiplicity)
     rows = torch.nonzero(~points.degenerate)[:, 0]
-    for chunk in row_chunks(len(rows), 6 * 8 * dynamics.state_dim**2):
+    for chunk in row_chunks(len(rows), BYTES_PER_ENTRY * dynamics.state_dim**2):
         part = rows[chunk]
         slopes = dynamics.jacobians(points.states[part], points.inputs[part])
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
@@ -281,7 +290,9 @@ def _indices(dynamics: DynamicsMap, points: FixedPoints) -> Counts:
 
 def _attracting(dynamics: DynamicsMap, points: FixedPoints) -> Mask:
     attracting = torch.zeros_like(points.degenerate)
-    for chunk in row_chunks(len(points), 4 * 8 * dynamics.state_dim**2):
+    if _too_wide(dynamics):
+        return attracting
+    for chunk in row_chunks(len(points), BYTES_PER_ENTRY * dynamics.state_dim**2):
         slopes = dynamics.jacobians(points.states[chunk], points.inputs[chunk])
         attracting[chunk] = _linalg.powers_vanish(slopes)
     return attracting

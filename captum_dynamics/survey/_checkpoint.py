@@ -20,7 +20,7 @@ from torch import Tensor
 from captum_dynamics.exceptions import FileFormatError
 from captum_dynamics.fixed_points import FixedPoints
 from captum_dynamics.survey._problem import Problem
-from captum_dynamics.survey._rounds import Progress
+from captum_dynamics.survey._rounds import Progress, begin
 
 FORMAT = "captum_dynamics survey"
 VERSION = 1
@@ -64,9 +64,8 @@ class Checkpoint:
                 f"Expected `checkpoint` to be of this survey, got {path}, which is of "
                 f"one with other {', '.join(differing)}; remove it to start anew."
             )
-        arrays = {
-            name: array.to(problem.inputs.device) for name, array in arrays.items()
-        }
+        _check_fit(path, arrays, problem)
+        arrays = {name: a.to(problem.inputs.device) for name, a in arrays.items()}
         known = FixedPoints(*(arrays[name] for name in _POINTS))
         state = (arrays[name] for name in _INPUTS)
         return Progress(content["rounds"], known, arrays["fresh"], *state)
@@ -81,15 +80,13 @@ class Checkpoint:
             "rounds": progress.rounds,
             "problem": _describe(problem),
         }
-        tensors = {name: getattr(progress.known, name) for name in _POINTS}
-        tensors |= {name: getattr(progress, name) for name in ("fresh", *_INPUTS)}
-        tensors["images"] = _images(problem)
+        tensors = {**_tensors(progress), "images": _images(problem)}
         arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
         arrays[_CONTENT] = np.frombuffer(json.dumps(content).encode(), dtype=np.uint8)
         part = self._path.with_name(self._path.name + ".part")
         try:
             with part.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, **arrays)  # type: ignore[arg-type]
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self._path)
@@ -98,7 +95,7 @@ class Checkpoint:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Content and arrays of a file, all there and of sizes that agree."""
+    """Content and arrays of a file, all of which are there."""
     try:
         # From memory: numpy leaves a truncated file open.
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
@@ -107,10 +104,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             arrays = {name: torch.from_numpy(archive[name]) for name in names}
         if (content["format"], content["version"]) != (FORMAT, VERSION):
             raise ValueError(f"format {content['format']!r} {content['version']!r}")
-        int(content["rounds"]), int(content["problem"]["seed"])
-        for names in ((*_POINTS, "fresh"), _INPUTS):
-            if len({len(arrays[name]) for name in names}) != 1:
-                raise ValueError("arrays of different lengths")
+        counts = content["rounds"], content["problem"]["seed"]
+        if not all(isinstance(count, int) for count in counts):
+            raise ValueError("no counts")
     except OSError:
         raise
     except (
@@ -125,6 +121,23 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             f"{path} is truncated, or no survey that this release reads: {error!r}."
         ) from error
     return content, arrays
+
+
+def _tensors(progress: Progress) -> dict[str, Tensor]:
+    tensors = {name: getattr(progress.known, name) for name in _POINTS}
+    return tensors | {name: getattr(progress, name) for name in ("fresh", *_INPUTS)}
+
+
+def _check_fit(path: Path, arrays: dict[str, Tensor], problem: Problem) -> None:
+    """Refuse arrays of other types or sizes than this survey would have written."""
+    for name, own in _tensors(begin(problem)).items():
+        rows = len(problem) if name in _INPUTS else len(arrays["states"])
+        wanted = (own.dtype, (rows, *own.shape[1:]))
+        if (arrays[name].dtype, tuple(arrays[name].shape)) != wanted:
+            raise FileFormatError(f"{path} holds {name!r} of another type or size.")
+    owners = arrays["inputs"]
+    if not bool(((owners >= 0) & (owners < len(problem))).all()):
+        raise FileFormatError(f"{path} holds points under inputs that do not exist.")
 
 
 def _describe(problem: Problem) -> dict[str, Any]:

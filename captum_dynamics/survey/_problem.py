@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,17 +25,19 @@ class Settings:
     """How to search.
 
     Attributes:
-        solver: the method.
+        solver: the method; None for that of `find_fixed_points`.
         first_starts: random starts of the first round, for each input.
         max_starts: random starts of all rounds, for each input.
         q_slow: speed below which a point that is not fixed counts as slow.
+        budget: bytes that one search may hold at once.
         seed: what all random choices follow from.
     """
 
-    solver: Solver
+    solver: Solver | None
     first_starts: int
     max_starts: int
     q_slow: float
+    budget: int
     seed: int
 
     def __post_init__(self) -> None:
@@ -42,6 +45,7 @@ class Settings:
         _checks.check_positive("first_starts", self.first_starts)
         _checks.check_positive("max_starts", self.max_starts)
         _checks.check_positive("q_slow", self.q_slow)
+        _checks.check_positive("budget", self.budget)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,7 @@ class Problem:
         high: its upper corner.
         neighbours: row (n,) of the nearest other input; its own where there is none.
         settings: how to search.
+        executor: workers that share the searches, or None.
     """
 
     dynamics: DynamicsMap
@@ -65,6 +70,7 @@ class Problem:
     high: States
     neighbours: Counts
     settings: Settings
+    executor: Executor | None
 
     def __len__(self) -> int:
         """Number of distinct inputs."""
@@ -94,14 +100,20 @@ class Problem:
 
 
 def pose(
-    dynamics: DynamicsMap, visited: OtherStates, inputs: Inputs, settings: Settings
+    dynamics: DynamicsMap,
+    visited: OtherStates,
+    inputs: Inputs,
+    settings: Settings,
+    executor: Executor | None,
 ) -> Problem:
     """Set up a survey of each distinct input."""
     first_rows = dict(reversed([(key, i) for i, key in enumerate(row_keys(inputs))]))
     distinct = inputs[sorted(first_rows.values())]
     low, high = _boxes(dynamics, visited, distinct)
     neighbours = _nearest_others(distinct)
-    return Problem(dynamics, visited, distinct, low, high, neighbours, settings)
+    return Problem(
+        dynamics, visited, distinct, low, high, neighbours, settings, executor
+    )
 
 
 def owners_of(points: FixedPoints) -> Counts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Int
@@ -104,7 +104,7 @@ def absorb(problem: Problem, progress: Progress, batches: Iterable[Starts]) -> P
         counted = replace(found, multiplicity=starts.random.to(found.multiplicity))
         fixed = owned(counted, starts.owners)[found.kind == Kind.FIXED]
         parts.append(fixed.unique())
-    merged = _joined(parts).unique()
+    merged = FixedPoints.concatenate(parts).unique()
     merged = merged[owners_of(merged).argsort(stable=True)]
     return replace(
         progress,
@@ -132,6 +132,8 @@ def _search(problem: Problem, starts: Starts) -> FixedPoints:
             problem.inputs[starts.owners],
             solver=problem.settings.solver,
             q_slow=problem.settings.q_slow,
+            executor=problem.executor,
+            budget=problem.settings.budget,
         )
 
 
@@ -189,14 +191,6 @@ def _midpoints(
     if len(pairs) > most:
         pairs = pairs[torch.randperm(len(pairs), generator=generator)[:most]]
     return states[pairs].mean(1)
-
-
-def _joined(parts: list[FixedPoints]) -> FixedPoints:
-    columns = (
-        torch.cat([getattr(part, field.name) for part in parts])
-        for field in fields(FixedPoints)
-    )
-    return FixedPoints(*columns)
 
 
 def _no_points(problem: Problem) -> FixedPoints:

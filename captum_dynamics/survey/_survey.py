@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from captum_dynamics import _checks
+from captum_dynamics._execution import BUDGET
 from captum_dynamics._typing import GivenInputs, Inputs, OtherStates
 from captum_dynamics.completeness import (
     CompletenessReport,
@@ -24,7 +26,7 @@ from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.exceptions import ConvergenceWarning
 from captum_dynamics.fixed_points import Q_SLOW, FixedPoints
 from captum_dynamics.recording import Trajectories
-from captum_dynamics.solvers import LevenbergMarquardt, Solver
+from captum_dynamics.solvers import Solver
 from captum_dynamics.survey._checkpoint import Checkpoint
 from captum_dynamics.survey._problem import Problem, Settings, owners_of, pose
 from captum_dynamics.survey._rounds import Progress, Starts, absorb, begin, next_round
@@ -85,6 +87,8 @@ def survey_fixed_points(
     max_starts: int = 1024,
     q_slow: float = Q_SLOW,
     generator: torch.Generator | None = None,
+    executor: Executor | None = None,
+    budget: int = BUDGET,
     checkpoint: str | Path | None = None,
     show_progress: bool = False,
 ) -> Survey:
@@ -100,12 +104,14 @@ def survey_fixed_points(
         dynamics: the map.
         runs: what the model visits, from `record`, or visited states (m, d).
         inputs: the inputs to hold constant, (m, k), or one of them, (k,).
-        solver: how to search; by default `LevenbergMarquardt()`.
+        solver: how to search; by default as `find_fixed_points` does.
         first_starts: random starts of the first round, for each input.
         max_starts: random starts after which an input is let go, saturated or not.
         q_slow: speed below which a point that is not fixed counts as slow.
         generator: source of randomness. The random starts of an input follow from its
             seed and from the input, not from what other inputs are surveyed.
+        executor: workers that share the starts, as in `find_fixed_points`.
+        budget: bytes that the search may hold at once, on each worker.
         checkpoint: file (.npz) to keep the state of the survey in after every round;
             where it exists, the survey goes on from it, to the same result.
         show_progress: show a progress bar over searches.
@@ -139,9 +145,8 @@ def survey_fixed_points(
     given = _given(dynamics, inputs)
     store = Checkpoint(checkpoint)
     seed = _seed(generator, store)
-    solver = LevenbergMarquardt() if solver is None else solver
-    settings = Settings(solver, first_starts, max_starts, q_slow, seed)
-    problem = pose(dynamics, visited, given, settings)
+    settings = Settings(solver, first_starts, max_starts, q_slow, budget, seed)
+    problem = pose(dynamics, visited, given, settings, executor)
     progress = store.load(problem) if store.exists else begin(problem)
     store.save(problem, progress)
     bar: tqdm[Any]
