@@ -51,7 +51,7 @@ class CompletenessReport:
         endings: how many searches ended as each `Kind`, from FIXED to SPURIOUS.
         saturated: whether the search ran dry: doubling the starts brought nothing new.
         exhaustive: whether the points were enumerated rather than searched.
-        long_runs: where long runs end; looked at only where no point attracts.
+        long_runs: where long runs end; looked at where no search met an attractor.
     """
 
     points: int
@@ -82,6 +82,12 @@ class CompletenessReport:
         return Verdict.SATURATED if self.saturated else Verdict.CONSISTENT
 
     @property
+    def is_restless(self) -> bool:
+        """Whether no point is stable: none attracts, and no long run came to rest."""
+        runs = self.long_runs
+        return not self.attractors and runs.count > 0 and not len(runs.resting)
+
+    @property
     def unseen_mass(self) -> float:
         """Chance that the next hit is a point not seen yet, by Good and Turing.
 
@@ -103,10 +109,10 @@ class CompletenessReport:
         ]
         if self.degenerate:
             lines[0] += f", {self.degenerate} degenerate"
-        if self.long_runs.count:
-            rests = len(self.long_runs.resting)
-            known = "no point is sure to attract" if rests else "no stable fixed point"
-            lines.append(f"{known}; {self.long_runs.summary()}")
+        if self.is_restless:
+            lines.append(f"no stable fixed point; {self.long_runs.summary()}")
+        elif not self.attractors and self.long_runs.count:
+            lines.append(f"no point is sure to attract; {self.long_runs.summary()}")
         lines.append(self._index_sentence())
         if not self.exhaustive:
             lines.append(self._search_sentence())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -15,7 +16,6 @@ from captum_dynamics.fixed_points import Kind, find_fixed_points
 
 LONGEST = 64
 STEPS = 4096
-AT_REST = 1e-8
 # Relative to 1 + |h|: a run this close to its own past may be on a cycle, and one this
 # close to a known cycle is on it.
 RETURNED = 1e-3
@@ -128,10 +128,15 @@ def find_cycles(
     reach = ESCAPED * (1 + starts.norm(dim=-1).max())
     bounded = states.norm(dim=-1) <= reach  # False for NaN
     states, inputs = states[bounded], inputs[bounded]
-    resting = dynamics.residual(states, inputs).norm(dim=-1) < AT_REST
+    resting = dynamics.residual(states, inputs).norm(dim=-1) < _rest(states)
     cycles = _cycles(dynamics, states[~resting], inputs[~resting], longest)
     escaped = int((~bounded).sum())
     return LongRuns(len(starts), states[resting], cycles, escaped)
+
+
+def _rest(states: States) -> float:
+    """Residual below which a state is at rest: 7e-9 in double precision."""
+    return 0.5 * math.sqrt(torch.finfo(states.dtype).eps)
 
 
 def _settle(
@@ -143,7 +148,7 @@ def _settle(
         for _ in range(longest):
             states = dynamics.step(states, inputs)
             closest = torch.minimum(closest, (states - past).norm(dim=-1))
-        if bool(((closest < AT_REST) | ~torch.isfinite(closest)).all()):
+        if bool(((closest < _rest(states)) | ~torch.isfinite(closest)).all()):
             break
     return states
 
@@ -184,7 +189,9 @@ def _orbit(
             warnings.simplefilter("ignore", ConvergenceWarning)
             point = find_fixed_points(turn, state, inputs)
         near = (point.states - state).norm() < RETURNED * (1 + state.norm())
-        closed = (point.kind == Kind.FIXED) & (point.residual_norms < AT_REST) & near
+        closed = (
+            (point.kind == Kind.FIXED) & (point.residual_norms < _rest(state)) & near
+        )
         if not bool(closed):
             continue
         if bool(_linalg.powers_vanish(turn.jacobians(point.states, inputs))):

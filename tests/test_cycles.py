@@ -74,6 +74,10 @@ def test_a_slow_run_is_neither_at_rest_nor_on_a_cycle() -> None:
     creep = cd.FunctionAdapter(lambda h, x: h + 1e-6, 1, 0)
     ends = find_cycles(creep, torch.zeros(3, 1), torch.zeros(1, 0))
     assert ends.unresolved == 3
+    # Nor is one that is still on its way to a point close by.
+    decay = cd.FunctionAdapter(lambda h, x: 0.99995 * h, 1, 0)
+    ends = find_cycles(decay, torch.full((3, 1), 8e-4), torch.zeros(1, 0))
+    assert ends.unresolved == 3
 
 
 def test_a_cycle_longer_than_asked_for_is_not_claimed() -> None:
@@ -100,3 +104,12 @@ def test_what_cannot_be_followed_is_refused() -> None:
     for name in ("longest", "steps"):
         with pytest.raises(ValueError, match=f"`{name}` to be positive"):
             find_cycles(dynamics, torch.zeros(1, 1), none, **{name: 0})
+
+
+def test_a_map_in_single_precision_has_its_cycles_too() -> None:
+    traits = cd.Traits(float64=False)
+    flips = cd.FunctionAdapter(lambda h, x: torch.tanh(-2 * h), 1, 0, traits=traits)
+    still = cd.FunctionAdapter(lambda h, x: torch.tanh(2 * h), 1, 0, traits=traits)
+    starts, none = torch.linspace(-1, 1, 100)[:, None], torch.zeros(1, 0)
+    assert [cycle.period for cycle in find_cycles(flips, starts, none).cycles] == [2]
+    assert len(find_cycles(still, starts, none).resting) == 100

@@ -67,12 +67,15 @@ class Survey:
         for verdict in Verdict:
             counts = [r.points for r in self.reports if r.verdict == verdict]
             if counts:
-                few, many = min(counts), max(counts)
-                each = f"{few}" if few == many else f"{few} to {many}"
                 lines.append(
                     f"{verdict.name.lower()}: {len(counts)} of {len(self)} inputs, "
-                    f"with {each} points each"
+                    f"with {_span(counts)} each"
                 )
+        restless = sum(report.is_restless for report in self.reports)
+        if restless:
+            lines.append(
+                f"no stable fixed point under {restless} of {len(self)} inputs"
+            )
         return "\n".join(lines)
 
 
@@ -94,11 +97,12 @@ def survey_fixed_points(
 ) -> Survey:
     """Search for fixed points until nothing new turns up, and say what that is worth.
 
-    Random starts double from round to round, until under an input a whole doubling
-    brings no new point and the indices of its points add up to 1, where they must.
-    From the second round on, searches also start between known points, and from those
-    of the nearest other input. Where no point attracts, long runs are followed to
-    cycles. A search proves no set complete; `reports` say what speaks for it.
+    Random starts double from round to round. An input is let go when a doubling
+    brought no new point and the indices of its points add up to 1; where they need
+    not, when two doublings did not. From the second round on, searches also start
+    between known points, and from those of the nearest other input. Where no point
+    attracts, long runs are followed to cycles. A search proves no set complete;
+    `reports` say what speaks for it.
 
     Args:
         dynamics: the map.
@@ -157,6 +161,13 @@ def survey_fixed_points(
             bar.update(int(progress.endings.sum()) - bar.n)
             bar.set_postfix(points=len(progress.known), open=int(progress.active.sum()))
     return _conclude(problem, progress, given)
+
+
+def _span(counts: list[int]) -> str:
+    """The numbers of points of several inputs, such as "1 to 3 points"."""
+    few, many = min(counts), max(counts)
+    span = f"{few}" if few == many else f"{few} to {many}"
+    return f"{span} point" if many == 1 else f"{span} points"
 
 
 def _visited(dynamics: DynamicsMap, runs: Trajectories | OtherStates) -> OtherStates:
@@ -243,5 +254,5 @@ def _warn_none(problem: Problem, progress: Progress) -> None:
         f"found a fixed point: try `runs` from elsewhere, another `solver`, or "
         f"`find_slow_points`.",
         ConvergenceWarning,
-        stacklevel=4,
+        stacklevel=5,
     )

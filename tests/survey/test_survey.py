@@ -189,6 +189,8 @@ def test_two_hundred_inputs_each_have_the_points_that_algebra_says() -> None:
         assert (points.inputs == x).all()
         h = points.states
         assert (torch.tanh(2 * h + x) - h).abs().max() < 1e-11
+    # Points come in the order of their inputs.
+    assert (survey.points.inputs.diff(dim=0) >= 0).all()
     assert survey.summary() == (
         f"{len(survey.points)} fixed points, {survey.starts} starts\n"
         f"saturated: 200 of 200 inputs, with 1 to 3 points each"
@@ -275,9 +277,8 @@ def test_two_hundred_tokens_of_a_gru_are_one_call_a_round(
 
 def test_the_points_follow_from_the_seed_alone() -> None:
     before = torch.get_rng_state()
-    first, again, other = (
-        surveyed(uncoupled_switches(2), seed).points for seed in (1, 1, 2)
-    )
+    inputs = torch.tensor([[0.0], [0.5]])
+    first, again, other = (switch_survey(inputs, seed).points for seed in (1, 1, 2))
     assert torch.equal(first.states, again.states)
     assert torch.equal(first.multiplicity, again.multiplicity)
     assert not torch.equal(first.multiplicity, other.multiplicity)
@@ -312,6 +313,7 @@ def test_an_attractor_that_no_search_met_is_reached_by_long_runs() -> None:
     )
     (report,) = survey.reports
     assert (report.points, report.attractors) == (3, 2)
+    assert "attract;" not in report.summary()
     # Only 0 was met from random starts, and a search that was surprised is not done.
     assert sorted(survey.points.multiplicity.tolist())[:2] == [0, 0]
     assert report.singletons == 2
@@ -320,12 +322,13 @@ def test_an_attractor_that_no_search_met_is_reached_by_long_runs() -> None:
 
 def test_a_map_without_a_fixed_point_is_no_success() -> None:
     away = cd.FunctionAdapter(lambda h, x: h + 1 + h**2, 1, 0)
-    with pytest.warns(cd.ConvergenceWarning, match="None of 64 searches under 1 inp"):
+    with pytest.warns(cd.ConvergenceWarning, match="None of 256 searches") as caught:
         survey = cd.survey_fixed_points(
-            away, torch.ones(1, 1), torch.zeros(1, 0), max_starts=64
+            away, torch.ones(1, 1), torch.zeros(1, 0), max_starts=256
         )
     (report,) = survey.reports
     assert len(survey.points) == report.points == report.hits == 0
+    assert caught[0].filename == __file__
     assert report.verdict == cd.Verdict.CONSISTENT
     assert report.unseen_mass == 1.0
 
@@ -371,3 +374,17 @@ def test_what_cannot_be_surveyed_is_refused(
     given = {"runs": torch.zeros(2, 1), "inputs": torch.zeros(1, 1), **changes}
     with pytest.raises(ValueError, match=complaint):
         cd.survey_fixed_points(bistable().dynamics, **given)  # type: ignore[arg-type]
+
+
+def test_a_summary_counts_the_inputs_without_a_stable_point() -> None:
+    flips = cd.FunctionAdapter(lambda h, x: torch.tanh(x * h), 1, 1)
+    survey = cd.survey_fixed_points(
+        flips,
+        torch.tensor([[-0.5], [0.5]]),
+        torch.tensor([[-2.0], [-3.0], [0.5]]),
+        generator=generator(),
+    )
+    assert survey.summary().endswith(
+        "saturated: 3 of 3 inputs, with 1 point each\n"
+        "no stable fixed point under 2 of 3 inputs"
+    )
