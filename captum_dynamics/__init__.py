@@ -21,6 +21,7 @@ from captum_dynamics.adapters import (
     register_adapter,
 )
 from captum_dynamics.certificates import Certificates, certify
+from captum_dynamics.completeness import CompletenessReport, Verdict
 from captum_dynamics.cycles import Cycles, find_cycles
 from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.enumeration import enumerate_cycles, enumerate_fixed_points
@@ -44,6 +45,7 @@ from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
+from captum_dynamics.survey import Survey, survey_fixed_points
 from captum_dynamics.topology import FixedPointGraph, connect
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ __all__ = [
     "AttributionWarning",
     "Block",
     "Certificates",
+    "CompletenessReport",
     "ConvergenceWarning",
     "Cycles",
     "DynamicsMap",
@@ -78,9 +81,11 @@ __all__ = [
     "Stability",
     "StateLayout",
     "Status",
+    "Survey",
     "Traits",
     "Trajectories",
     "UnsupportedLayerError",
+    "Verdict",
     "adapt",
     "analyze",
     "certify",
@@ -98,6 +103,7 @@ __all__ = [
     "record",
     "register_adapter",
     "solvers",
+    "survey_fixed_points",
 ]
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
 
 LARGEST_SAFE_BATCHED_LU = 144
@@ -186,6 +186,52 @@ def condition(matrices: Complex[Tensor, "n d d"]) -> Float[Tensor, " n"]:
     values = torch.linalg.svdvals(matrices)
     ratio: Tensor = values[..., 0] / values[..., -1]
     return ratio
+
+
+def determinant_signs(matrices: Matrices) -> Int[Tensor, " n"]:
+    """Sign of each determinant, +1 or -1; 0 where rounding may have changed it.
+
+    An LU factorisation is exact for a matrix A + E, whose determinant has the sign of
+    det A where |E| is below the smallest singular value of A. E is measured.
+    """
+    if matrices.shape[-1] <= LARGEST_SAFE_BATCHED_LU:
+        return _signs(matrices)
+    signs = [_signs(matrix[None]) for matrix in matrices]
+    return torch.cat(signs) if signs else _signs(matrices)
+
+
+def powers_vanish(matrices: Matrices, *, doublings: int = 20) -> Bool[Tensor, " n"]:
+    """Whether the powers of each matrix go to zero: its spectral radius is below 1.
+
+    Squares each matrix again and again: a norm below 1, and clear of rounding, proves
+    it. Where 2^20 steps show none, the radius is above 1 - 1e-6 or so.
+    """
+    vanish = torch.zeros(len(matrices), dtype=torch.bool, device=matrices.device)
+    powers, rows = matrices, torch.arange(len(matrices), device=matrices.device)
+    for _ in range(doublings + 1):
+        norms = torch.linalg.matrix_norm(powers)
+        vanish[rows[norms < 0.5]] = True
+        going = (norms >= 0.5) & torch.isfinite(norms)
+        powers, rows = powers[going], rows[going]
+        powers = powers @ powers
+    return vanish
+
+
+def _signs(matrices: Matrices) -> Int[Tensor, " n"]:
+    size = matrices.shape[-1]
+    factors, pivots, _ = torch.linalg.lu_factor_ex(matrices)
+    permutation, lower, upper = torch.lu_unpack(factors, pivots)
+    errors = torch.linalg.matrix_norm(permutation @ lower @ upper - matrices)
+    smallest, _ = smallest_singular(matrices)
+    # Ten times the limit to which a smallest singular value can be told from zero.
+    limit = (
+        10 * math.sqrt(size) * _sqrt_eps(matrices) * torch.linalg.matrix_norm(matrices)
+    )
+    trusted = (errors < smallest / 2) & (smallest > limit)  # False for NaN
+    stay = torch.arange(1, size + 1, device=pivots.device, dtype=pivots.dtype)
+    swaps = (pivots != stay).sum(-1)
+    signs = upper.diagonal(dim1=-2, dim2=-1).sign().prod(-1) * (1 - 2 * (swaps % 2))
+    return torch.where(trusted, signs, 0.0).long()
 
 
 def _trusted(matrices: Matrices, solutions: Vectors, right_sides: Vectors) -> Vectors:

@@ -26,7 +26,8 @@ def connected_groups(states: States, radii: PerPoint, labels: Tensor) -> Counts:
     sizes = torch.bincount(cells, minlength=count)
     order = torch.argsort(cells, stable=True)
     members = torch.split(order, sizes.tolist())
-    for cell in torch.nonzero(sizes > 1)[:, 0].tolist():
+    whole = _linked_to_first(states, radii, cells, order[sizes.cumsum(0) - sizes])
+    for cell in torch.nonzero(~whole)[:, 0].tolist():
         rows = members[cell]
         parts = _connected(states[rows], radii[rows])
         extra = parts > 0  # the first part keeps the number of the cell
@@ -89,6 +90,21 @@ def _cells(states: States, radii: PerPoint, labels: Tensor) -> Counts:
     table = torch.cat([codes.to(labels.dtype), labels], dim=1)
     cells: Tensor = torch.unique(table, dim=0, return_inverse=True)[1]
     return cells
+
+
+def _linked_to_first(
+    states: States, radii: PerPoint, cells: Counts, firsts: Tensor
+) -> Tensor:
+    """Which cells are one group because all of their states are linked to the first.
+
+    Nearly all cells are, and flooding one by one takes long where there are thousands.
+    """
+    first = firsts[cells]
+    linked = (states - states[first]).norm(dim=1) <= torch.maximum(radii, radii[first])
+    # A state that is not finite is linked to nothing, but is its own group.
+    linked[firsts] = True
+    whole = torch.ones(len(firsts), dtype=torch.long, device=states.device)
+    return whole.scatter_reduce(0, cells, linked.long(), "amin") > 0
 
 
 def _connected(states: States, radii: PerPoint) -> Counts:

@@ -28,7 +28,7 @@ RANKS = (
     ("adapters", "solvers"),
     ("calling",),
     ("recording", "fixed_points"),
-    ("linearization", "leading", "continuation", "matching", "cycles"),
+    ("linearization", "leading", "continuation", "matching", "cycles", "long_runs"),
     ("completeness", "certificates", "enumeration"),
     ("survey", "topology"),
     ("attr",),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import captum_dynamics as cd
+from captum_dynamics import merging
 from captum_dynamics.fixed_points import mix_states
 from captum_dynamics.merging import connected_groups
 from captum_dynamics.solvers import Iteration, LevenbergMarquardt, Newton
@@ -112,6 +113,16 @@ def test_close_neighbours_are_merged_across_a_chain_and_nan_with_nothing() -> No
     states = torch.tensor([[0.0], [0.9], [torch.nan], [1.8], [5.0], [torch.nan]])
     groups = connected_groups(states.double(), torch.ones(6), torch.zeros(6, 1))
     assert groups.tolist() == [0, 0, 1, 0, 2, 3]
+
+
+def test_a_thousand_tight_groups_are_not_flooded_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    states = torch.arange(1000.0).repeat(3)[:, None].double()
+    states[1000:2000] += 0.05
+    monkeypatch.setattr(merging, "_connected", lambda *_: pytest.fail("flooded"))
+    groups = connected_groups(states, torch.full((3000,), 0.1), torch.zeros(3000, 1))
+    assert groups.tolist() == [*range(1000)] * 3
 
 
 def test_points_of_different_inputs_do_not_merge() -> None:

@@ -213,3 +213,66 @@ def test_a_singular_matrix_has_no_real_inverse_and_spoils_no_other() -> None:
     assert torch.equal(found[0], torch.eye(3).double() / 2)
     assert torch.isnan(found[1]).all()
     assert torch.equal(found[2], a[2])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 145])
+def test_signs_of_determinants_agree_with_numpy(n: int) -> None:
+    a = matrices(5, n, n)
+    wanted = np.linalg.slogdet(a.numpy())[0]
+    assert _linalg.determinant_signs(a).tolist() == wanted.tolist()
+
+
+def test_the_sign_of_a_permutation_is_its_parity() -> None:
+    swapped = torch.eye(4).double()[[1, 0, 2, 3]]
+    turned = torch.eye(4).double()[[1, 2, 0, 3]]
+    signs = _linalg.determinant_signs(torch.stack([swapped, turned]))
+    assert signs.tolist() == [-1, 1]
+
+
+def test_a_sign_that_rounding_may_have_changed_is_zero_and_spoils_no_other() -> None:
+    a = torch.stack([torch.ones(3, 3), torch.eye(3), torch.eye(3)]).double()
+    a[2, 0, 0] = -1e-12
+    assert _linalg.determinant_signs(a).tolist() == [0, 1, 0]
+
+
+def test_a_wrong_factorisation_gives_no_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch.linalg.lu_factor_ex
+
+    def wrong(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        factors, pivots, info = right(a)
+        return -factors, pivots, info
+
+    monkeypatch.setattr(torch.linalg, "lu_factor_ex", wrong)
+    assert _linalg.determinant_signs(matrices(2, 3, 3)).tolist() == [0, 0]
+
+
+def test_large_matrices_are_factorised_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes = []
+    right = torch.linalg.lu_factor_ex
+
+    def counting(a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        sizes.append(len(a))
+        factors, pivots, info = right(a)
+        return factors, pivots, info
+
+    monkeypatch.setattr(torch.linalg, "lu_factor_ex", counting)
+    _linalg.determinant_signs(matrices(3, 145, 145))
+    assert sizes == [1, 1, 1]
+    assert _linalg.determinant_signs(matrices(0, 145, 145)).shape == (0,)
+
+
+def test_powers_vanish_where_all_eigenvalues_are_inside_the_unit_circle() -> None:
+    a = matrices(60, 6, 6) / 2.5
+    radii = np.abs(np.linalg.eigvals(a.numpy())).max(1)
+    assert 0 < (radii < 1).sum() < 60
+    assert _linalg.powers_vanish(a).tolist() == (radii < 1).tolist()
+
+
+def test_powers_vanish_after_they_have_grown_and_not_on_the_unit_circle() -> None:
+    sheared = torch.tensor([[1 - 1e-4, 1e6], [0.0, 1 - 1e-4]])
+    projector = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
+    turn = torch.tensor([[0.0, -1.0], [1.0, 0.0]])
+    a = torch.stack([sheared, projector, turn, 1e200 * turn]).double()
+    assert _linalg.powers_vanish(a).tolist() == [True, False, False, False]
