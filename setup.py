@@ -52,7 +52,12 @@ EXTRAS = {
         "sphinx>=7",
     ],
     "hf": ["transformers>=4.41"],
-    "test": ["beartype>=0.18", "hypothesis>=6.100", "pytest>=8"],
+    "test": [
+        "beartype>=0.18",
+        "dask[distributed]>=2024.1",
+        "hypothesis>=6.100",
+        "pytest>=8",
+    ],
     "topology": ["gudhi>=3.9"],
 }
 EXTRAS["all"] = sorted({name for names in EXTRAS.values() for name in names})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from typing import SupportsIndex
 
 import torch
@@ -121,4 +122,14 @@ def check_not_negative(name: str, value: float) -> float:
     """Return `value` if it is zero or above."""
     if not value >= 0:
         raise ValueError(f"Expected `{name}` to be zero or more, got {value}.")
+    return value
+
+
+def check_executor(name: str, value: Executor | None) -> Executor | None:
+    """Return `value` if work can be submitted to it as to a pool of Python's own."""
+    if not isinstance(value, (Executor, type(None))):
+        raise TypeError(
+            f"Expected `{name}` to be a concurrent.futures.Executor, got "
+            f"{type(value).__name__}; a dask client gives one by `.get_executor()`."
+        )
     return value

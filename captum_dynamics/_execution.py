@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor, as_completed
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+)
+from contextlib import closing, suppress
+from queue import SimpleQueue
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from tqdm import tqdm
+
+from captum_dynamics._parcels import call, owned, pack, unpack
+from captum_dynamics.exceptions import ExecutionWarning
 
 BUDGET = 512 * 2**20  # bytes a batched step may hold at once
 LARGEST_UNIT = 1024  # rows a worker is given at once, so that there is work for several
@@ -36,29 +49,80 @@ def run_units(
 ) -> list[Result]:
     """Call `task` on the arguments of every unit, here or by an executor's workers.
 
-    Results come in the order of the units. What a pool could not do because one of its
-    workers died is done here instead.
+    Results come in the order of the units. The first error of a unit cancels those that
+    wait. What a pool could not do because one of its workers died is done here instead.
     """
     if executor is None:
         return [task(*unit) for unit in progress(units, show=show, desc=desc)]
-    futures = [executor.submit(task, *unit) for unit in units]
+    results: dict[int, Result] = {}
+    with (
+        closing(_done_by_workers(task, units, executor)) as done,
+        tqdm(total=len(units), desc=desc, disable=not show, leave=False) as bar,
+    ):
+        for row, result in done:
+            results[row] = result
+            bar.update()
+        left = [row for row in range(len(units)) if row not in results]
+        if left:
+            _warn_broken(len(left), len(units))
+        for row in left:
+            results[row] = task(*units[row])
+            bar.update()
+    return [results[row] for row in range(len(units))]
+
+
+def _done_by_workers(
+    task: Callable[..., Result], units: Sequence[tuple[Any, ...]], executor: Executor
+) -> Generator[tuple[int, Result], None, None]:
+    """Place and result of each unit as it ends; a pool that breaks leaves some out."""
+    send, receive = _post(task, executor)
+    sent: dict[Future[Any], int] = {}
+    # `as_completed` would wait for ever for what a shutdown cancels.
+    ended: SimpleQueue[Future[Any]] = SimpleQueue()
     try:
-        done = as_completed(futures)
-        for _ in progress(done, show=show, desc=desc, total=len(units)):
-            pass
-        pairs = zip(futures, units, strict=True)
-        return [_result(future, task, unit) for future, unit in pairs]
+        with suppress(BrokenExecutor):
+            for row, unit in enumerate(units):
+                sent[send(owned(unit))] = row
+        for future in sent:
+            future.add_done_callback(ended.put)
+        for _ in range(len(sent)):
+            future = ended.get()
+            with suppress(BrokenExecutor):
+                yield sent[future], receive(future.result())
+    except CancelledError as error:
+        raise CancelledError(
+            "Work was cancelled that `executor` was given: it was shut down, or its "
+            "scheduler was lost. Nothing is kept of this call."
+        ) from error
     finally:
-        for future in futures:
+        for future in sent:
             future.cancel()
 
 
-def _result(future: Any, task: Callable[..., Result], unit: tuple[Any, ...]) -> Result:
-    try:
-        done: Result = future.result()
-    except BrokenExecutor:
-        return task(*unit)
-    return done
+def _post(
+    task: Callable[..., Result], executor: Executor
+) -> tuple[Callable[[tuple[Any, ...]], Future[Any]], Callable[[Any], Result]]:
+    """How to send a unit to a worker, and how to read what comes back."""
+    if isinstance(executor, ProcessPoolExecutor):
+        parcel = pack(task)  # once, for all units
+        return lambda unit: executor.submit(call, parcel, pack(unit)), unpack
+    # dask takes equal work for the same, that of a call just cancelled included.
+    name = uuid4().hex
+    return lambda unit: executor.submit(_named, name, task, *unit), lambda done: done
+
+
+def _named(_: str, task: Callable[..., Result], *unit: Any) -> Result:
+    return task(*unit)
+
+
+def _warn_broken(left: int, total: int) -> None:
+    warnings.warn(
+        f"The pool of workers broke: one of them was killed, or could not start. The "
+        f"{left} of {total} units of work that it left are done in this process, with "
+        f"the same results. If memory was short, a smaller `budget` needs less of it.",
+        ExecutionWarning,
+        stacklevel=5,
+    )
 
 
 def progress(

@@ -23,6 +23,10 @@ class ConvergenceWarning(UserWarning):
     """A whole search failed; its rows are returned all the same, with their status."""
 
 
+class ExecutionWarning(UserWarning):
+    """Workers failed; what they left was done in the caller's process."""
+
+
 class AttributionWarning(UserWarning):
     """An attribution can be computed, but would be read wrongly without a remedy."""
 

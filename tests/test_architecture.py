@@ -21,7 +21,7 @@ PACKAGE = ROOT / NAME
 RANKS = (
     ("exceptions",),
     ("_typing",),
-    ("_checks",),
+    ("_checks", "_parcels"),
     ("_linalg", "_execution", "_intervals"),
     ("merging", "layout", "tangent", "activation_form"),
     ("dynamics",),

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from concurrent import futures
-from multiprocessing import get_context
 
 import pytest
 import torch
@@ -402,43 +399,6 @@ def test_two_points_closer_than_single_precision_tells_are_kept_apart() -> None:
     states = points[points.converged].states.flatten()
     assert (states - 0.5001).abs().min() < 1e-7
     assert (states - 0.4999).abs().min() < 1e-7
-
-
-@pytest.mark.parametrize(
-    "pool",
-    [
-        lambda: futures.ThreadPoolExecutor(2),
-        lambda: futures.ProcessPoolExecutor(2, mp_context=get_context("spawn")),
-    ],
-    ids=["threads", "processes"],
-)
-def test_results_are_the_same_whoever_searches(
-    pool: Callable[[], futures.Executor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("captum_dynamics._execution.LARGEST_UNIT", 100)
-    dynamics, starts = chaotic()
-    alone = cd.find_fixed_points(dynamics, starts, torch.zeros(1, 2))
-    with pool() as executor:
-        shared = cd.find_fixed_points(
-            dynamics, starts, torch.zeros(1, 2), executor=executor
-        )
-    assert same_rows(alone, shared)
-    assert torch.equal(alone.states, shared.states)
-
-
-def test_a_pool_that_breaks_costs_time_and_no_result() -> None:
-    class Broken(futures.ThreadPoolExecutor):
-        def submit(self, *args: object, **kwargs: object) -> futures.Future[object]:
-            future: futures.Future[object] = futures.Future()
-            future.set_exception(futures.BrokenExecutor("a worker was killed"))
-            return future
-
-    dynamics, starts = chaotic()
-    x = torch.zeros(1, 2)
-    alone = cd.find_fixed_points(dynamics, starts, x)
-    with Broken() as executor:
-        shared = cd.find_fixed_points(dynamics, starts, x, executor=executor)
-    assert torch.equal(alone.states, shared.states)
 
 
 def test_the_budget_cuts_the_work_and_not_the_points() -> None:

@@ -56,19 +56,21 @@ def find_fixed_points(
         q_slow: speed 1/2 |g|^2 below which a point that is not fixed counts as slow.
         generator: source of randomness for `extra_starts`.
         executor: workers that share the starts: any `concurrent.futures.Executor`, of
-            threads, processes or a dask cluster. How starts are cut depends on their
-            number and `budget` alone, so that results are the same without one.
+            threads, spawned processes or a dask cluster. How starts are cut depends on
+            their number and `budget` alone, so that results are the same without one.
         budget: bytes that the search may hold at once, on each worker.
-        show_progress: show a progress bar over starts.
+        show_progress: show a progress bar over starts, or over units of work.
 
     Returns:
         One row a start, in float64, with residuals recomputed at the states.
 
     Raises:
         ValueError: no start, or shapes, devices or values that do not fit.
+        TypeError: an `executor` that is none, or work its processes cannot be sent.
 
     Warns:
         ConvergenceWarning: when no search at all converged.
+        ExecutionWarning: when workers died and their share was done here.
 
     References:
         Sussillo and Barak (2013), Opening the black box, Neural Computation 25(3).
@@ -84,6 +86,7 @@ def find_fixed_points(
     _checks.check_positive("q_slow", q_slow)
     _checks.check_positive("budget", budget)
     _checks.check_not_negative("extra_starts", extra_starts)
+    _checks.check_executor("executor", executor)
     starts, inputs = _checked(dynamics, initial_states, inputs)
     if extra_starts:
         mixed = mix_states(starts, extra_starts, generator=generator)
