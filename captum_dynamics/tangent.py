@@ -35,4 +35,4 @@ class TangentMap(ABC):
         """Solve (J - I) p = -g; a row without a trustworthy solution is NaN."""
         slopes = self.jacobians()
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
-        return _linalg.solve(slopes, -residuals)
+        return _linalg.solve(slopes, -residuals, lambda p: self.push(p) - p)

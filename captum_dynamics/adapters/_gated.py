@@ -35,8 +35,9 @@ class GatedTangent(ClosedTangent):
     kept: States | None = None
 
     def select(self, rows: Tensor) -> GatedTangent:
-        kept = None if self.kept is None else self.kept[rows]
-        by_state, by_input = self.by_state[rows], self.by_input[rows]
+        kept = None if self.kept is None else self.kept.index_select(0, rows)
+        by_state = self.by_state.index_select(0, rows)
+        by_input = self.by_input.index_select(0, rows)
         return GatedTangent(self.weights, by_state, by_input, kept)
 
     def jacobians(self) -> Jacobians:

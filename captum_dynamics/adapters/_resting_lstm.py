@@ -43,9 +43,8 @@ class RestingLSTM(GatedLayer):
         self, states: States, inputs: Inputs
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """i, f, 1 - f, g, o and the resting cells."""
-        w = self.weights_like(states)
-        drive = inputs @ w.inputs.mT + states @ w.recurrent.mT + w.bias
-        i, f, g, o = drive.chunk(4, dim=-1)
+        drives = self.weights_like(states).drives(states, inputs)
+        i, f, g, o = drives.chunk(4, dim=-1)
         i, g = torch.sigmoid(i), torch.tanh(g)
         leak = torch.sigmoid(-f).clamp_min(torch.finfo(f.dtype).tiny)
         return i, torch.sigmoid(f), leak, g, torch.sigmoid(o), i * g / leak

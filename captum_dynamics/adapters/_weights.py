@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from captum_dynamics import _checks
+from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters._base import refuse
 
 
@@ -39,10 +41,15 @@ class Weights:
             None if self.projection is None else self.projection.to(dtype),
         )
 
-    @property
+    @cached_property
     def bias(self) -> Tensor:
         """Both biases together, where the equations add them."""
         return self.input_bias + self.recurrent_bias
+
+    def drives(self, outputs: Tensor, inputs: Inputs) -> Tensor:
+        """W x + U h + b of all gates, (n, gates * hidden), where they add up."""
+        read = torch.addmm(self.bias, inputs, self.inputs.mT)
+        return torch.addmm(read, outputs, self.recurrent.mT)
 
 
 def layer_weights(layer: nn.RNNBase, index: int) -> Weights:

@@ -27,7 +27,7 @@ class GRULayer(GatedLayer, EnclosedLayer):
 
     def step(self, states: States, inputs: Inputs) -> States:
         _, z, n, _ = self._gates(states, inputs)
-        return (1 - z) * n + z * states
+        return torch.lerp(n, states, z)
 
     def ungated_residual(self, states: States, inputs: Inputs) -> States:
         """n - h: what F(h) - h = (1 - z)(n - h) hides where z saturates."""
@@ -70,10 +70,12 @@ class GRULayer(GatedLayer, EnclosedLayer):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """r, z, n and the recurrent drive U_n h + b_hn."""
         w = self.weights_like(states)
-        x_r, x_z, x_n = (inputs @ w.inputs.mT + w.input_bias).chunk(3, dim=-1)
-        h_r, h_z, h_n = (states @ w.recurrent.mT + w.recurrent_bias).chunk(3, dim=-1)
-        r = torch.sigmoid(x_r + h_r)
-        return r, torch.sigmoid(x_z + h_z), torch.tanh(x_n + r * h_n), h_n
+        read = torch.addmm(w.input_bias, inputs, w.inputs.mT)
+        recurrent = torch.addmm(w.recurrent_bias, states, w.recurrent.mT)
+        gates, width = torch.sigmoid(read + recurrent), self.state_dim
+        r, z = gates[:, :width], gates[:, width : 2 * width]
+        x_n, h_n = read[:, 2 * width :], recurrent[:, 2 * width :]
+        return r, z, torch.tanh(torch.addcmul(x_n, r, h_n)), h_n
 
     def _enclose_drives(
         self, states: Interval, inputs: Interval

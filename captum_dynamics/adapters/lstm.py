@@ -126,8 +126,7 @@ class LSTMLayer(EnclosedLayer):
         """i, f, g, o and the cells c."""
         w = self.weights_like(states)
         hidden, c = self._blocks(states)
-        drive = inputs @ w.inputs.mT + hidden @ w.recurrent.mT + w.bias
-        i, f, g, o = drive.chunk(4, dim=-1)
+        i, f, g, o = w.drives(hidden, inputs).chunk(4, dim=-1)
         return torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o), c
 
     def _blocks(self, states: States) -> tuple[Tensor, Tensor]:

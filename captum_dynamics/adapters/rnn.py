@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from captum_dynamics import _intervals
 from captum_dynamics._intervals import Ball, Interval
@@ -29,11 +29,11 @@ class RNNLayer(GatedLayer, EnclosedLayer):
         self.traits = Traits(piecewise_linear=not self._is_tanh, float32=True)
 
     def step(self, states: States, inputs: Inputs) -> States:
-        drive = self._drive(states, inputs)
+        drive = self.weights_like(states).drives(states, inputs)
         return torch.tanh(drive) if self._is_tanh else torch.relu(drive)
 
     def tangent(self, states: States, inputs: Inputs) -> GatedTangent:
-        drive = self._drive(states, inputs)
+        drive = self.weights_like(states).drives(states, inputs)
         by_drive = (
             1 - torch.tanh(drive) ** 2 if self._is_tanh else (drive > 0).to(drive)
         )
@@ -71,10 +71,6 @@ class RNNLayer(GatedLayer, EnclosedLayer):
         offsets = w.inputs @ one_input + w.bias
         nothing = torch.zeros_like(offsets)
         return ActivationForm(0 * eye, eye, w.recurrent, offsets, nothing)
-
-    def _drive(self, states: States, inputs: Inputs) -> Tensor:
-        w = self.weights_like(states)
-        return inputs @ w.inputs.mT + states @ w.recurrent.mT + w.bias
 
     def _enclose_drive(self, states: Interval, inputs: Interval) -> Interval:
         w = self._weights

@@ -105,7 +105,7 @@ class FixedPoints:
         )[row]
         # By residual within each group; the first of a group is its best.
         # Equal residuals are told apart by the states, whatever the order of rows.
-        ranks = torch.unique(self.states, dim=0, return_inverse=True)[1]
+        ranks = torch.unique(self.states[kept], dim=0, return_inverse=True)[1][row]
         order = torch.argsort(ranks, stable=True)
         order = order[torch.argsort(self.residual_norms[order], stable=True)]
         order = order[torch.argsort(groups[order], stable=True)]

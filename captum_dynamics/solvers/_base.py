@@ -8,6 +8,7 @@ from enum import IntEnum
 from typing import Any
 
 import torch
+from torch.linalg import vector_norm
 from tqdm import tqdm
 
 from captum_dynamics import _checks
@@ -116,7 +117,7 @@ class IterativeSolver(Solver):
 
     def tolerances(self, states: States) -> PerPoint:
         """atol + rtol |h|, but no less than the rounding of the map itself."""
-        sizes = states.norm(dim=-1)
+        sizes = vector_norm(states, dim=-1)
         rounding = 4 * torch.finfo(states.dtype).eps * (1 + sizes)
         return torch.maximum(self.atol + self.rtol * sizes, rounding)
 
@@ -171,24 +172,24 @@ class _Search:
         best = states.new_full((len(rows),), torch.inf)
         idle = torch.zeros_like(rows)
         for step in range(solver.max_steps + 1):
-            norms = residuals.norm(dim=-1)
+            norms = vector_norm(residuals, dim=-1)
             idle = (idle + 1).masked_fill_(norms < 0.99 * best, 0)
             best = torch.minimum(best, norms)
             ended = self._verdicts(states, norms, idle)
+            finished = ended != Status.MAX_STEPS
             if step == solver.max_steps:
-                finished = torch.ones_like(ended, dtype=torch.bool)
-            else:
-                finished = ended != Status.MAX_STEPS
+                finished.fill_(True)
             done = int(finished.sum())
             if done:
                 self._keep(rows[finished], states[finished], ended[finished], step)
                 bar.update(done)
-                going = ~finished
-                rows, states, inputs = rows[going], states[going], inputs[going]
-                residuals, memory = residuals[going], memory[going]
-                best, idle = best[going], idle[going]
-            if not len(rows):
-                return
+                if done == len(rows):
+                    return
+                going = torch.nonzero(~finished)[:, 0]
+                rows, states, inputs, residuals, memory, best, idle = (
+                    column.index_select(0, going)
+                    for column in (rows, states, inputs, residuals, memory, best, idle)
+                )
             states, residuals, memory = solver.update(
                 dynamics, states, inputs, residuals, memory
             )
@@ -204,7 +205,8 @@ class _Search:
         verdicts.masked_fill_(idle >= solver.patience, int(Status.STALLED))
         converged = norms <= solver.tolerances(states)
         verdicts.masked_fill_(converged, int(Status.CONVERGED))
-        return verdicts.masked_fill_(~torch.isfinite(norms), int(Status.NONFINITE))
+        # Not below infinity, or no number.
+        return verdicts.masked_fill_(~(norms < torch.inf), int(Status.NONFINITE))
 
     def _keep(self, rows: Counts, states: States, ended: Counts, step: int) -> None:
         self._states[rows] = states

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+from torch.linalg import vecdot, vector_norm
 
-from captum_dynamics._typing import Inputs, Mask, Memory, PerPoint, States
+from captum_dynamics._typing import Inputs, Memory, PerPoint, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.solvers._base import IterativeSolver, into_box
 from captum_dynamics.tangent import TangentMap
@@ -44,7 +45,7 @@ class TrustRegion(IterativeSolver):
 
     def start(self, states: States) -> Memory:
         """The radius of every row."""
-        sizes: Tensor = states.norm(dim=-1, keepdim=True).clamp_min(1)
+        sizes: Tensor = vector_norm(states, dim=-1, keepdim=True).clamp_min(1)
         return self.radius * sizes
 
     def update(
@@ -58,18 +59,28 @@ class TrustRegion(IterativeSolver):
         """Try one step; where it does not lower |g|, shorter ones on the same path."""
         tangent = dynamics.tangent(states, inputs)
         newton = self.direction(tangent, states, residuals)
-        path = _Path.at(tangent, residuals, newton)
-        radii = memory[:, 0]
-        steps, aim = path.step(radii)
+        before, radii = vector_norm(residuals, dim=-1), memory[:, 0]
+        steps, lengths = newton, vector_norm(newton, dim=-1)
+        aim, path = torch.zeros_like(radii), None
+        if not (lengths <= radii).all():  # as with NaN, where there is no direction
+            path = _Path.at(tangent, residuals, newton)
+            steps, aim = path.step(radii)
+            lengths = vector_norm(steps, dim=-1)
         trials = into_box(states + steps, dynamics, inputs)
         left = dynamics.residual(trials, inputs)
-        norms = left.norm(dim=-1)
-        radii = _next_radii(radii, steps, path.norms, norms, aim)
-        worse = ~(norms < path.norms)  # true for NaN
+        after = vector_norm(left, dim=-1)
+        radii = _next_radii(radii, lengths, before, after, aim)
+        worse = ~(after < before)  # true for NaN
         if worse.any():
-            trials = torch.where(worse[:, None], states, trials)
-            left = torch.where(worse[:, None], residuals, left)
-            self._retry(dynamics, inputs, path, worse, trials, left, radii)
+            rows = torch.nonzero(worse)[:, 0]
+            if path is None:
+                path = _Path.at(tangent.select(rows), residuals[rows], newton[rows])
+            else:
+                path = path[rows]
+            better = self._retry(
+                dynamics, inputs[rows], path, states[rows], residuals[rows], radii[rows]
+            )
+            trials[rows], left[rows], radii[rows] = better
         return trials, left, radii[:, None]
 
     def _retry(
@@ -77,26 +88,29 @@ class TrustRegion(IterativeSolver):
         dynamics: DynamicsMap,
         inputs: Inputs,
         path: _Path,
-        worse: Mask,
         states: States,
         residuals: States,
         radii: PerPoint,
-    ) -> None:
-        """Shorten the steps of some rows, and write what is better in its place."""
-        pending = torch.nonzero(worse)[:, 0]
+    ) -> tuple[States, States, PerPoint]:
+        """Shorten steps until they help; what none of them helps stays where it is."""
+        best, left, radii = states.clone(), residuals.clone(), radii.clone()
+        pending = torch.arange(len(states), device=states.device)
         for _ in range(RETRIES):
             part, read = path[pending], inputs[pending]
             steps, aim = part.step(radii[pending])
             trials = into_box(states[pending] + steps, dynamics, read)
-            left = dynamics.residual(trials, read)
-            norms = left.norm(dim=-1)
-            radii[pending] = _next_radii(radii[pending], steps, part.norms, norms, aim)
-            better = norms < part.norms
-            states[pending[better]] = trials[better]
-            residuals[pending[better]] = left[better]
+            rest = dynamics.residual(trials, read)
+            after, lengths = vector_norm(rest, dim=-1), vector_norm(steps, dim=-1)
+            radii[pending] = _next_radii(
+                radii[pending], lengths, part.norms, after, aim
+            )
+            better = after < part.norms
+            best[pending[better]] = trials[better]
+            left[pending[better]] = rest[better]
             pending = pending[~better]
             if not len(pending):
-                return
+                break
+        return best, left, radii
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,70 +119,75 @@ class _Path:
 
     Attributes:
         cauchy: minimum of |g + A p| along its steepest descent.
-        newton: zero of g + A p; Cauchy's point where none can be trusted.
+        leg: from there to the zero of g + A p; zero where none can be trusted.
+        reach: length |cauchy|, above zero.
+        along: cauchy . leg.
+        square: |leg|^2.
+        norms: |g|.
         left: |g + A p| at Cauchy's point.
-        aim: the same at Newton's.
-        norms: the same at the state, |g|.
+        spared: by how much the leg lowers that.
     """
 
     cauchy: States
-    newton: States
-    left: PerPoint
-    aim: PerPoint
+    leg: States
+    reach: PerPoint
+    along: PerPoint
+    square: PerPoint
     norms: PerPoint
+    left: PerPoint
+    spared: PerPoint
 
     @classmethod
     def at(cls, tangent: TangentMap, residuals: States, newton: States) -> _Path:
         """Work the path to a direction out, with A = J - I, from two products."""
+        tiny = torch.finfo(residuals.dtype).tiny
         descent = residuals - tangent.pull(residuals)[0]
         change = tangent.push(descent) - descent
-        tiny = torch.finfo(residuals.dtype).tiny
-        curvature = change.square().sum(-1).clamp_min(tiny)
-        length = (descent.square().sum(-1) / curvature)[:, None]
-        left = (residuals + length * change).norm(dim=-1)
-        trusted = torch.isfinite(newton).all(-1)
+        curvature = vecdot(change, change).clamp_min(tiny)
+        length = (vecdot(descent, descent) / curvature)[:, None]
+        cauchy = length * descent
+        left = vector_norm(residuals + length * change, dim=-1)
+        leg = newton - cauchy
+        square = vecdot(leg, leg)
+        trusted = square < torch.inf  # false for NaN
+        leg = torch.where(trusted[:, None], leg, 0.0)
         return cls(
-            length * descent,
-            torch.where(trusted[:, None], newton, length * descent),
+            cauchy,
+            leg,
+            vector_norm(cauchy, dim=-1).clamp_min(tiny),
+            vecdot(cauchy, leg),
+            square.nan_to_num(0.0, 0.0),
+            vector_norm(residuals, dim=-1),
             left,
-            torch.where(trusted, 0.0, left),
-            residuals.norm(dim=-1),
+            torch.where(trusted, left, 0.0),
         )
 
     def __getitem__(self, rows: Tensor) -> _Path:
-        return _Path(
-            self.cauchy[rows],
-            self.newton[rows],
-            self.left[rows],
-            self.aim[rows],
-            self.norms[rows],
-        )
+        columns = (getattr(self, field.name) for field in fields(self))
+        return _Path(*(column.index_select(0, rows) for column in columns))
 
     def step(self, radii: PerPoint) -> tuple[States, PerPoint]:
         """The last point of the path within a radius, and |g + A p| there."""
         tiny = torch.finfo(radii.dtype).tiny
-        short = (radii / self.cauchy.norm(dim=-1).clamp_min(tiny)).clamp_max(1)
-        leg = self.newton - self.cauchy
-        along = (self.cauchy * leg).sum(-1)
-        square = leg.square().sum(-1).clamp_min(tiny)
-        room = (radii.square() - self.cauchy.square().sum(-1)).clamp_min(0)
-        share = room / (along + (along.square() + square * room).sqrt()).clamp_min(tiny)
-        share = torch.where(short < 1, 0.0, share.clamp_max(1))
-        steps = short[:, None] * self.cauchy + share[:, None] * leg
-        gain = short * (2 - short) * (self.norms.square() - self.left.square())
-        first = (self.norms.square() - gain).clamp_min(0).sqrt()
-        second = self.left + share * (self.aim - self.left)
-        return steps, torch.where(short < 1, first, second)
+        short = (radii / self.reach).clamp_max(1)
+        room = (radii.square() - self.reach.square()).clamp_min(0)
+        root = (self.along.square() + self.square * room).sqrt()
+        # Zero on the way to Cauchy's point, where there is no room.
+        share = (room / (self.along + root).clamp_min(tiny)).clamp_max(1)
+        steps = short[:, None] * self.cauchy + share[:, None] * self.leg
+        before = self.norms.square()
+        gain = short * (2 - short) * (before - self.left.square())
+        aim = (before - gain).clamp_min(0).sqrt() - share * self.spared
+        return steps, aim
 
 
 def _next_radii(
-    radii: PerPoint, steps: States, before: PerPoint, after: PerPoint, aim: PerPoint
+    radii: PerPoint, lengths: PerPoint, before: PerPoint, after: PerPoint, aim: PerPoint
 ) -> PerPoint:
     """Shrink where the linear model promised too much, grow where it was right."""
-    lengths = steps.norm(dim=-1)
-    promised = before.square() - aim.square()
-    kept = (before.square() - after.square()) / promised.clamp_min(1e-300)
-    poor = ~(kept > 0.25)  # true for NaN
-    at_edge = (kept > 0.75) & (lengths > 0.99 * radii)
-    grown = torch.where(at_edge, 2 * radii, radii)
-    return torch.where(poor, SHRINK * lengths, grown)
+    size = before.square()
+    gain, promised = size - after.square(), size - aim.square()
+    grown = torch.where(
+        (gain > 0.75 * promised) & (lengths > 0.99 * radii), 2 * radii, radii
+    )
+    return torch.where(gain > 0.25 * promised, grown, SHRINK * lengths)

@@ -49,8 +49,8 @@ class MixedPrecision(Solver):
 
     coarse: Solver = field(
         default=Cascade(
-            Dogleg(atol=4e-5, rtol=0.0, max_steps=15, patience=5),
-            LevenbergMarquardt(atol=4e-5, rtol=0.0, max_steps=40, patience=10),
+            Dogleg(atol=4e-5, rtol=0.0, max_steps=10, patience=5),
+            LevenbergMarquardt(atol=4e-5, rtol=0.0, max_steps=40, patience=5),
         )
     )
     fine: Solver = field(
