@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.linalg import vector_norm
 
 LARGEST_SAFE_BATCHED_LU = 144
+GMRES_CHECK = 5  # products between two looks at what is left
 Matrices = Float[Tensor, "n d d"]
 Vectors = Float[Tensor, "n d"]
 
@@ -56,37 +57,60 @@ def _lu_solve(matrices: Tensor, columns: Tensor) -> Tensor:
 
 
 def gmres(
-    apply: Callable[[Vectors], Vectors], right_sides: Vectors, *, steps: int
+    apply: Callable[[Vectors], Vectors],
+    right_sides: Vectors,
+    *,
+    steps: int,
+    tolerance: float = 0.0,
 ) -> tuple[Vectors, Float[Tensor, " n"]]:
     """Minimise |A x - b| over the Krylov space of b, from products with A alone.
 
-    Returns the solutions and |A x - b| / |b|, worked out afresh from the solutions
-    (Saad and Schultz 1986, SIAM J. Sci. Stat. Comput. 7).
+    A row that has |A x - b| <= tolerance |b|, or is on no way to it, takes no part of
+    later products; when there is no other row, it ends before `steps`. Returns the
+    solutions and |A x - b| / |b|, worked out afresh from the solutions (Saad and
+    Schultz 1986, SIAM J. Sci. Stat. Comput. 7).
     """
     tiny = torch.finfo(right_sides.dtype).tiny
-    sizes = right_sides.norm(dim=-1).clamp_min(tiny)
+    sizes = vector_norm(right_sides, dim=-1).clamp_min(tiny)
     steps = min(steps, right_sides.shape[1])
     basis = right_sides.new_zeros(len(right_sides), steps + 1, right_sides.shape[1])
     hessenberg = right_sides.new_zeros(len(right_sides), steps + 1, steps)
     basis[:, 0] = right_sides / sizes[:, None]
+    weights = right_sides.new_zeros(len(right_sides), steps)
+    going = torch.ones_like(sizes, dtype=torch.bool)
     for step in range(steps):
-        new = apply(basis[:, step])
+        used = step + 1
+        new, known = apply(basis[:, step]), basis[:, :used]
         for _ in range(2):  # once more, for what rounding left of the first time
-            known = basis[:, : step + 1]
-            parts = (known @ new[..., None])[..., 0]
-            new = new - (parts[:, None] @ known)[:, 0]
-            hessenberg[:, : step + 1, step] += parts
-        length = new.norm(dim=-1)
-        hessenberg[:, step + 1, step] = length
-        basis[:, step + 1] = new / length.clamp_min(tiny)[:, None]
-    first = torch.zeros_like(hessenberg[:, :, :1])
-    first[:, 0, 0] = sizes
-    # A Krylov space that is exhausted leaves columns of zeros, which QR cannot divide
-    # by; what that spoils shows in the residual.
-    weights = torch.linalg.lstsq(hessenberg, first).solution
-    solutions = (weights.mT @ basis[:, :-1])[:, 0]
-    left = (apply(solutions) - right_sides).norm(dim=-1) / sizes
+            parts = products(known, new)
+            new = new - products(known.mT, parts)
+            hessenberg[:, :used, step] += parts
+        length = vector_norm(new, dim=-1)
+        hessenberg[:, used, step] = length
+        basis[:, used] = new / length.clamp_min(tiny)[:, None]
+        if used % GMRES_CHECK and used < steps:
+            continue
+        best, left = _krylov_weights(hessenberg[:, : used + 1, :used])
+        pace = tolerance ** (used / (2 * steps)) if tolerance else math.inf
+        weights[:, :used] = torch.where(going[:, None], best, weights[:, :used])
+        going &= (tolerance < left) & (left <= pace)
+        if not going.any():
+            break
+    solutions = products(basis[:, :-1].mT, weights * sizes[:, None])
+    left = vector_norm(apply(solutions) - right_sides, dim=-1) / sizes
     return solutions, left.nan_to_num(torch.inf)
+
+
+def _krylov_weights(
+    hessenberg: Float[Tensor, "n m k"],
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
+    """Minimise |H w - e_1|; a space that is exhausted shows in the residual alone."""
+    first = torch.zeros_like(hessenberg[:, :, :1])
+    first[:, 0] = 1
+    # QR cannot divide by the columns of zeros that an exhausted space leaves.
+    weights = torch.linalg.lstsq(hessenberg, first).solution
+    left = vector_norm(hessenberg @ weights - first, dim=(-2, -1))
+    return weights[..., 0], left
 
 
 def damped_least_squares(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import captum_dynamics as cd
-from captum_dynamics import merging
+from captum_dynamics import _linalg, merging
 from captum_dynamics.fixed_points import mix_states
 from captum_dynamics.merging import connected_groups
 from captum_dynamics.solvers import Iteration, LevenbergMarquardt, Newton
@@ -436,6 +437,33 @@ def test_an_lstm_has_the_points_of_its_resting_cells_and_no_others() -> None:
     assert len(ours) == len(theirs) == 5
     assert torch.cdist(ours, theirs).amin(1).max() < 1e-9
     assert reduced.residual_norms[reduced.converged].max() < 1e-12
+
+
+def test_a_wide_map_is_searched_by_products_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(0)
+    gru = nn.GRU(2, 300)
+    with torch.no_grad():
+        gru.weight_hh_l0.mul_(2)
+    dynamics, x = cd.adapt(gru), torch.zeros(1, 2)
+    starts = 2 * torch.rand(20, 300, dtype=torch.float64) - 1
+    dense = cd.find_fixed_points(
+        dynamics, starts, x, solver=cd.solvers.MixedPrecision()
+    )
+    solved: list[int] = []
+    solve = _linalg.solve
+
+    def counted(matrices: torch.Tensor, *rest: Any) -> torch.Tensor:
+        solved.append(len(matrices))
+        return solve(matrices, *rest)
+
+    monkeypatch.setattr(_linalg, "solve", counted)
+    wide = cd.find_fixed_points(dynamics, starts, x)
+    assert wide.converged.all()
+    assert torch.equal(wide.kind, dense.kind)
+    assert (wide.states - dense.states).abs().max() < 1e-9
+    assert sum(solved) < 20  # for 20 searches of several steps
 
 
 def test_a_map_too_wide_for_its_budget_is_searched_by_products() -> None:

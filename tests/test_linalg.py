@@ -194,6 +194,26 @@ def test_products_alone_solve_and_tell_the_smallest_singular_value() -> None:
     assert (found >= known * (1 - 1e-12)).all()
 
 
+def test_products_end_row_by_row_at_a_tolerance() -> None:
+    eye = torch.eye(40, dtype=torch.float64)
+    turn = torch.roll(eye, 1, dims=0)  # its Krylov spaces help no solve but the last
+    a = torch.stack([eye + matrices(40, 40) / 60, turn, eye + matrices(40, 40) / 20])
+    b, pushed = matrices(3, 40), []
+
+    def push(v: Tensor) -> Tensor:
+        pushed.append(len(v))
+        return (a[: len(v)] @ v[..., None])[..., 0]
+
+    together, left = _linalg.gmres(push, b, steps=40, tolerance=1e-3)
+    products = len(pushed) - 1
+    assert left[0] < 1e-3 < left[1]
+    assert left[2] < 1e-3
+    assert products < 40
+    alone, _ = _linalg.gmres(push, b[:1], steps=40, tolerance=1e-3)
+    assert torch.allclose(alone, together[:1], rtol=0, atol=1e-12)
+    assert len(pushed) - products - 2 < products
+
+
 def test_products_with_a_zero_right_side_give_zero() -> None:
     solutions, left = _linalg.gmres(lambda v: 2 * v, torch.zeros(2, 5), steps=3)
     assert not solutions.any()

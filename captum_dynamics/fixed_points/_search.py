@@ -24,6 +24,9 @@ from captum_dynamics.solvers import (
 )
 
 Q_SLOW = 1e-5
+# Measured: from this width on products with J cost less than to factorise it, also
+# where they fail for some rows.
+WIDE = 256
 
 
 @torch.no_grad()
@@ -49,7 +52,8 @@ def find_fixed_points(
         dynamics: the map.
         initial_states: starts (n, d), usually `runs.sample_states(512)`.
         inputs: constant input of each search, (n, k), or (1, k) for all.
-        solver: how to search; by default `MixedPrecision()`, or `NewtonKrylov()` where
+        solver: how to search; by default `MixedPrecision()`, from a width of 256 on
+            with `NewtonKrylov` as its first search, and `NewtonKrylov()` alone where
             four Jacobians of one state do not fit `budget`.
         extra_starts: further starts drawn from the given ones: three quarters are
             mixtures of two to four of them, one quarter is uniform in their box.
@@ -93,8 +97,7 @@ def find_fixed_points(
         donors = torch.arange(extra_starts, device=starts.device) % len(starts)
         starts, inputs = torch.cat([starts, mixed]), torch.cat([inputs, inputs[donors]])
     if solver is None:
-        dense = fits_dense(dynamics.state_dim, budget)
-        solver = MixedPrecision() if dense else NewtonKrylov()
+        solver = _default_solver(dynamics, budget)
     units = work_units(len(starts), solver.bytes_per_row(dynamics), budget)
     alone = len(units) == 1 and executor is None
     search = partial(_search, dynamics, solver, q_slow, show_progress and alone)
@@ -174,6 +177,14 @@ def mix_states(
     shape = (count - mixtures, states.shape[1])
     boxed = low + (high - low) * torch.rand(shape, generator=generator).to(states)
     return torch.cat([mixed, boxed])
+
+
+def _default_solver(dynamics: DynamicsMap, budget: int) -> Solver:
+    if not fits_dense(dynamics.state_dim, budget):
+        return NewtonKrylov()
+    reduction = dynamics.reduction
+    searched = dynamics if reduction is None else reduction.dynamics
+    return MixedPrecision() if searched.state_dim < WIDE else MixedPrecision.wide()
 
 
 def _checked(

@@ -10,6 +10,7 @@ from captum_dynamics import _linalg
 from captum_dynamics._execution import BUDGET, row_chunks
 from captum_dynamics._typing import States
 from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.solvers._base import WORKING_SET
 from captum_dynamics.solvers._trust_region import TrustRegion
 from captum_dynamics.tangent import TangentMap
 
@@ -52,14 +53,17 @@ class NewtonKrylov(TrustRegion):
     ) -> States:
         """Newton's direction by products; where they fail, by a solve if it fits."""
         directions, left = _linalg.gmres(
-            lambda v: tangent.push(v) - v, -residuals, steps=self.krylov_dims
+            lambda v: tangent.push(v) - v,
+            -residuals,
+            steps=self.krylov_dims,
+            tolerance=self.forcing,
         )
         failed = left > self.forcing
         directions = torch.where(failed[:, None], torch.nan, directions)
         width = states.shape[1]
         if failed.any() and states.element_size() * width**2 <= self.fallback_bytes:
             rows = torch.nonzero(failed)[:, 0]
-            for chunk in row_chunks(len(rows), 4 * 8 * width**2):
+            for chunk in row_chunks(len(rows), 4 * 8 * width**2, WORKING_SET):
                 part = rows[chunk]
                 solved = tangent.select(part).newton_direction(residuals[part])
                 directions[part] = solved

@@ -14,8 +14,11 @@ from captum_dynamics.merging import nearest_leaders
 from captum_dynamics.solvers._base import Solution, Solver, Status
 from captum_dynamics.solvers.cascade import Cascade
 from captum_dynamics.solvers.dogleg import Dogleg
+from captum_dynamics.solvers.krylov import NewtonKrylov
 from captum_dynamics.solvers.levenberg_marquardt import LevenbergMarquardt
 
+COARSE = 4e-5  # |g| that searches in single precision reach
+CAREFUL = LevenbergMarquardt(atol=COARSE, rtol=0.0, max_steps=40, patience=5)
 SAME = 1e-3  # distance below which searches in single precision have met one point
 # Smallest singular value of J - I below which two points may lie that close together.
 CLOSE_PAIR = 0.05
@@ -49,8 +52,7 @@ class MixedPrecision(Solver):
 
     coarse: Solver = field(
         default=Cascade(
-            Dogleg(atol=4e-5, rtol=0.0, max_steps=10, patience=5),
-            LevenbergMarquardt(atol=4e-5, rtol=0.0, max_steps=40, patience=5),
+            Dogleg(atol=COARSE, rtol=0.0, max_steps=10, patience=5), CAREFUL
         )
     )
     fine: Solver = field(
@@ -59,6 +61,12 @@ class MixedPrecision(Solver):
             LevenbergMarquardt(max_steps=200, patience=20),
         )
     )
+
+    @classmethod
+    def wide(cls) -> MixedPrecision:
+        """For wide maps: Newton's direction by products first, where they suffice."""
+        products = NewtonKrylov(atol=COARSE, rtol=0.0, max_steps=15, patience=5)
+        return cls(coarse=Cascade(products, CAREFUL))
 
     def tolerances(self, states: States) -> PerPoint:
         """Those of the search in double precision."""
