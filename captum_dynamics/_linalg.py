@@ -70,7 +70,7 @@ def gmres(
     solutions and |A x - b| / |b|, worked out afresh from the solutions (Saad and
     Schultz 1986, SIAM J. Sci. Stat. Comput. 7).
     """
-    tiny = torch.finfo(right_sides.dtype).tiny
+    eps, tiny = torch.finfo(right_sides.dtype).eps, torch.finfo(right_sides.dtype).tiny
     sizes = vector_norm(right_sides, dim=-1).clamp_min(tiny)
     steps = min(steps, right_sides.shape[1])
     basis = right_sides.new_zeros(len(right_sides), steps + 1, right_sides.shape[1])
@@ -81,13 +81,17 @@ def gmres(
     for step in range(steps):
         used = step + 1
         new, known = apply(basis[:, step]), basis[:, :used]
+        before = vector_norm(new, dim=-1)
         for _ in range(2):  # once more, for what rounding left of the first time
             parts = products(known, new)
             new = new - products(known.mT, parts)
             hessenberg[:, :used, step] += parts
         length = vector_norm(new, dim=-1)
-        hessenberg[:, used, step] = length
-        basis[:, used] = new / length.clamp_min(tiny)[:, None]
+        # Rounding alone is no new direction: the space of this row is exhausted.
+        length = torch.where(length > 10 * eps * before, length, 0.0)
+        basis[:, used] = torch.where(length > 0, 1 / length, 0.0)[:, None] * new
+        # A column for a direction that there is not is one that has no part in b.
+        hessenberg[:, used, step] = torch.where(before > 0, length, 1.0)
         if used % GMRES_CHECK and used < steps:
             continue
         best, left = _krylov_weights(hessenberg[:, : used + 1, :used])
@@ -104,10 +108,9 @@ def gmres(
 def _krylov_weights(
     hessenberg: Float[Tensor, "n m k"],
 ) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"]]:
-    """Minimise |H w - e_1|; a space that is exhausted shows in the residual alone."""
+    """Minimise |H w - e_1|, and the minimum."""
     first = torch.zeros_like(hessenberg[:, :, :1])
     first[:, 0] = 1
-    # QR cannot divide by the columns of zeros that an exhausted space leaves.
     weights = torch.linalg.lstsq(hessenberg, first).solution
     left = vector_norm(hessenberg @ weights - first, dim=(-2, -1))
     return weights[..., 0], left

@@ -214,6 +214,21 @@ def test_products_end_row_by_row_at_a_tolerance() -> None:
     assert len(pushed) - products - 2 < products
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_products_suffice_where_their_space_is_soon_exhausted(
+    dtype: torch.dtype,
+) -> None:
+    u = torch.nn.functional.normalize(matrices(3, 2, 30), dim=-1).to(dtype)
+    b = matrices(3, 30).to(dtype)
+
+    def push(v: Tensor) -> Tensor:  # the identity and a matrix of rank two
+        return v + (u.mT @ (u @ v[..., None]))[..., 0]
+
+    solutions, left = _linalg.gmres(push, b, steps=20)
+    assert (left < 100 * torch.finfo(dtype).eps).all()
+    assert (push(solutions) - b).abs().max() < 1000 * torch.finfo(dtype).eps
+
+
 def test_products_with_a_zero_right_side_give_zero() -> None:
     solutions, left = _linalg.gmres(lambda v: 2 * v, torch.zeros(2, 5), steps=3)
     assert not solutions.any()
