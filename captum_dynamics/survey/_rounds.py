@@ -159,7 +159,9 @@ def _patience(problem: Problem, progress: Progress) -> Tensor:
 def _place(problem: Problem, progress: Progress, rows: list[int], batch: int) -> Starts:
     """Random starts for each input, midpoints of its points, its neighbour's points.
 
-    Only what the last round brought is passed on, and never more than the batch.
+    Only what the last round brought is passed on, and never more than the batch. The
+    second round starts from visited states far apart, too: attractors are visited, and
+    a mixture of visited states lies near none of them.
     """
     counts = torch.bincount(owners_of(progress.known), minlength=len(problem)).tolist()
     states = torch.split(progress.known.states, counts)
@@ -172,8 +174,9 @@ def _place(problem: Problem, progress: Progress, rows: list[int], batch: int) ->
         between = _midpoints(states[row], fresh[row], batch, generator)
         beside = neighbours[row]
         passed = states[beside][fresh[beside] & (beside != row)][:batch]
-        parts += [drawn, between, passed]
-        size = len(drawn) + len(between) + len(passed)
+        apart = problem.apart if progress.rounds == 1 else problem.apart[:0]
+        parts += [drawn, between, apart, passed]
+        size = len(drawn) + len(between) + len(apart) + len(passed)
         owners += [torch.full((size,), row)]
         random += [torch.arange(size) < len(drawn)]
     device = problem.inputs.device

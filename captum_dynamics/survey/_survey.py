@@ -100,9 +100,9 @@ def survey_fixed_points(
     Random starts double from round to round. An input is let go when a doubling
     brought no new point and the indices of its points add up to 1; where they need
     not, when two doublings did not. From the second round on, searches also start
-    between known points, and from those of the nearest other input. Where no point
-    attracts, long runs are followed to cycles. A search proves no set complete;
-    `reports` say what speaks for it.
+    between known points, from those of the nearest other input, and once from visited
+    states far apart. Where no point attracts, long runs are followed to cycles. A
+    search proves no set complete; `reports` say what speaks for it.
 
     Args:
         dynamics: the map.

@@ -164,6 +164,23 @@ def test_a_survey_finds_the_27_points_of_a_flip_flop(cell: str) -> None:
     assert bool(report.objection) == (cell == "relu")
 
 
+def test_an_attractor_that_is_visited_and_attracts_little_is_found() -> None:
+    # h' = h + g in d dimensions: the mixtures of visited states all go to the origin.
+    corner = torch.ones(1, 6, dtype=torch.float64)
+
+    def step(h: Tensor, x: Tensor) -> Tensor:
+        near = torch.exp(-50 * (h - corner.to(h)).square().sum(-1, keepdim=True))
+        return 0.5 * h + 0.5 * near * corner.to(h) + 0 * x.sum(-1, keepdim=True)
+
+    island = cd.FunctionAdapter(step, 6, 1)
+    visited = 0.01 * torch.randn(200, 6, generator=generator(), dtype=torch.float64)
+    visited[17] = corner
+    survey = cd.survey_fixed_points(
+        island, visited, torch.zeros(1, 1), generator=generator()
+    )
+    assert ((survey.points.states - corner).norm(dim=1) < 1e-6).any()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "relu"])
 def test_no_seed_of_ten_misses_a_point(cell: str) -> None:
@@ -323,7 +340,7 @@ def test_an_attractor_that_no_search_met_is_reached_by_long_runs() -> None:
 
 def test_a_map_without_a_fixed_point_is_no_success() -> None:
     away = cd.FunctionAdapter(lambda h, x: h + 1 + h**2, 1, 0)
-    with pytest.warns(cd.ConvergenceWarning, match="None of 256 searches") as caught:
+    with pytest.warns(cd.ConvergenceWarning, match="None of 257 searches") as caught:
         survey = cd.survey_fixed_points(
             away, torch.ones(1, 1), torch.zeros(1, 0), max_starts=256
         )
