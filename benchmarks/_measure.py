@@ -19,7 +19,12 @@ from _nets import Net
 from torch import Tensor
 
 from captum_dynamics._linalg import LARGEST_SAFE_BATCHED_LU
-from captum_dynamics.solvers import Dogleg, IterativeSolver, LevenbergMarquardt
+from captum_dynamics.solvers import (
+    Dogleg,
+    IterativeSolver,
+    LevenbergMarquardt,
+    NewtonKrylov,
+)
 
 # Seconds between two looks at the memory: at first, and when a run lasts, so that
 # looking costs nothing that counts.
@@ -116,7 +121,7 @@ def counted_rows() -> Iterator[list[int]]:
     """
     rows: list[int] = []
     with contextlib.ExitStack() as stack:
-        for solver in (Dogleg, LevenbergMarquardt):
+        for solver in (Dogleg, NewtonKrylov, LevenbergMarquardt):
             patch = mock.patch.object(solver, "update", _counting(solver, rows))
             stack.enter_context(patch)
         yield rows

@@ -97,7 +97,7 @@ def surveyed(net: Net, seed: int) -> list[Any]:
 
 
 def _together(values: list[Any]) -> str:
-    """The one value, a range of numbers, the several words, or the median of seconds."""
+    """The one value, a range of numbers, several words, or the median of seconds."""
     if isinstance(values[0], float):
         return f"{statistics.median(values):.2g}"
     distinct = sorted(set(values))

@@ -145,21 +145,33 @@ def smallest_singular(
 ) -> tuple[Float[Tensor, " n"], Vectors]:
     """Estimate the smallest singular value and its right vector by inverse iteration.
 
-    The estimate lies at or above the true value, and no lower than about 1e-7 |A|
-    in float64: enough to tell a simple fixed point from a degenerate one.
+    The estimate lies at or above the true value, but for rounding of size eps |A|.
     """
-    size = matrices.shape[-1]
-    eps = torch.finfo(matrices.dtype).eps
-    # Above zero also for the zero matrix, which has a smallest singular value, too.
-    shift = size * eps * matrices.square().sum((-2, -1)).clamp_min(eps)
-    gram = matrices.mT @ matrices
-    gram.diagonal(dim1=-2, dim2=-1).add_(shift[:, None])
-    factors, _ = _cholesky(gram)
+    if matrices.shape[-1] <= LARGEST_SAFE_BATCHED_LU:
+        return _inverse_iteration(matrices, steps)
+    parts = [_inverse_iteration(matrix[None], steps) for matrix in matrices]
+    if not parts:
+        return matrices[:, 0, 0], matrices[:, 0]
+    values, vectors = zip(*parts, strict=True)
+    return torch.cat(values), torch.cat(vectors)
+
+
+def _inverse_iteration(
+    matrices: Matrices, steps: int
+) -> tuple[Float[Tensor, " n"], Vectors]:
+    size, eps = matrices.shape[-1], torch.finfo(matrices.dtype).eps
+    factors, pivots, _ = torch.linalg.lu_factor_ex(matrices.mT)
+    # A singular matrix has no inverse, but one next to it has: pivots are kept from
+    # zero, those of the zero matrix, too.
+    diagonal = factors.diagonal(dim1=-2, dim2=-1)
+    least = eps * factors.abs().amax((-2, -1)).clamp_min(eps)[:, None]
+    diagonal.copy_(torch.where(diagonal.abs() < least, least, diagonal))
     # A fixed start with no symmetry; any vector that is not orthogonal would do.
     start = torch.linspace(1.0, 2.0, size, dtype=matrices.dtype, device=matrices.device)
     vectors = (start * start.sin())[None, :, None].expand(len(matrices), size, 1)
     for _ in range(steps):
-        vectors = torch.cholesky_solve(vectors, factors, upper=True)
+        vectors = torch.linalg.lu_solve(factors, pivots, vectors)
+        vectors = torch.linalg.lu_solve(factors, pivots, vectors, adjoint=True)
         vectors = vectors / vector_norm(vectors, dim=1, keepdim=True)
     found = vectors[..., 0]
     return vector_norm(products(matrices, found), dim=-1), found
