@@ -14,8 +14,9 @@ from torch import Tensor
 from captum_dynamics import _checks
 from captum_dynamics._typing import PerPoint, States, StateSequences
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
+from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair
-from captum_dynamics.attr._segments import Quadrature, Segments
+from captum_dynamics.attr._segments import Segments
 
 ANCHOR_COUNTS = (1, 2, 5, 10, 20, 40, 64)
 """Numbers of anchors tried where none is given."""
