@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -52,6 +52,15 @@ class RunPair:
     intercepts: PerPoint
     outputs: PerPoint
     baseline_outputs: PerPoint
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.inputs)
+
+    def __getitem__(self, rows: Tensor) -> RunPair:
+        """Select examples."""
+        names = (field.name for field in fields(self) if field.name != "dynamics")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     @property
     def previous_states(self) -> StateSequences:
