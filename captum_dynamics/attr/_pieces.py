@@ -198,11 +198,13 @@ def _climb(
         parts[pending] = sample.parts
         gaps = nodes.average(sample.slopes) - (part.after - part.before)
         error, allowed = gaps.norm(dim=-1), path.allowed(part, sample)
+        hidden = hides_corners(sample.slopes, nodes, allowed)
+        failed = (error > allowed) | hidden
+        if not bool(failed.any()):
+            break
         # Errors of smooth averages fall geometrically with the number of nodes.
         fall = (error / errors) ** (1 / (nodes.count - previous))
         promising = error * fall ** (tries[-1].count - nodes.count) <= allowed
-        hidden = hides_corners(sample.slopes, nodes, allowed)
-        failed = (error > allowed) | hidden
         hopeless = failed & (~promising | (hidden & (previous > 0)))
         if bool(hopeless.any()):
             cut = hopeless & may_cut[pending]
