@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass, fields, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +17,9 @@ from captum_dynamics._typing import (
     StateSequences,
 )
 from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.attr._heads import average_injections
 from captum_dynamics.attr._host import Arguments, Host, Steps, later_any, one_each
 from captum_dynamics.exceptions import AttributionWarning
-
-NODE_COUNTS = (1, 5, 10, 20, 40)
-"""Nodes tried for the head's average: one is exact for a linear head."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +52,15 @@ class RunPair:
     intercepts: PerPoint
     outputs: PerPoint
     baseline_outputs: PerPoint
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.inputs)
+
+    def __getitem__(self, rows: Tensor) -> RunPair:
+        """Select examples."""
+        names = (field.name for field in fields(self) if field.name != "dynamics")
+        return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     @property
     def previous_states(self) -> StateSequences:
@@ -105,7 +110,7 @@ def pair_runs(
     dynamics = host.dynamics
     states = dynamics.rollout(call.initial_states, call.inputs)
     references = dynamics.rollout(before.initial_states, before.inputs)
-    injections, intercepts = _average_injections(
+    injections, intercepts = average_injections(
         host, arguments, call, states, references
     )
     explained = intercepts + (injections * states).sum((1, 2))
@@ -133,35 +138,6 @@ def _check_alike(call: Call, before: Call) -> None:
         )
 
 
-def _average_injections(
-    host: Host,
-    arguments: Arguments,
-    call: Call,
-    states: StateSequences,
-    references: StateSequences,
-) -> tuple[StateSequences, PerPoint]:
-    """Gauss-Legendre until what the injections explain is what the output changes."""
-    with torch.no_grad():
-        actual = host.outputs_from_states(arguments, call, states)
-        before = host.outputs_from_states(arguments, call, references)
-    # What rounding alone may do to an output of the model's own precision.
-    precision = max(1e-12, 64 * torch.finfo(actual.dtype).eps)
-    actual, before = actual.to(states.dtype), before.to(states.dtype)
-    difference = states - references
-    injections = torch.zeros_like(states)
-    for count in NODE_COUNTS:
-        injections = torch.zeros_like(states)
-        for node, weight in zip(*gauss_legendre(count), strict=True):
-            between = references + node * difference
-            injections += weight * host.injections(arguments, call, between)
-        explained = (injections * difference).sum((1, 2))
-        sizes = (injections * states).abs().sum((1, 2)) + actual.abs() + before.abs()
-        missing = (explained - (actual - before)).abs()
-        if bool((missing <= precision * (1 + sizes)).all()):
-            break
-    return injections, actual - (injections * states).sum((1, 2))
-
-
 def _warn_of_foreign_states(explained: PerPoint, outputs: PerPoint) -> None:
     """Say so where the layer's equations do not give the model's own output."""
     allowed = 100 * math.sqrt(torch.finfo(outputs.dtype).eps)
@@ -174,10 +150,3 @@ def _warn_of_foreign_states(explained: PerPoint, outputs: PerPoint) -> None:
             AttributionWarning,
             stacklevel=2,
         )
-
-
-@cache
-def gauss_legendre(count: int) -> tuple[list[float], list[float]]:
-    """Nodes and weights of the average over [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(count)
-    return ((nodes + 1) / 2).tolist(), (weights / 2).tolist()

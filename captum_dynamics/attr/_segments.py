@@ -1,4 +1,4 @@
-"""Averages of a map's derivatives along segments of states and inputs."""
+"""Segments of states and inputs, and a map's derivatives at nodes along them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from captum_dynamics import _checks
 from captum_dynamics._execution import row_chunks
-from captum_dynamics._typing import Inputs, PerPoint, States
-from captum_dynamics.attr._runs import gauss_legendre
+from captum_dynamics._typing import Inputs, States
+from captum_dynamics.attr._nodes import Nodes
 from captum_dynamics.dynamics import DynamicsMap
+
+NodeStates = Float[Tensor, "n m d"]
 
 LIVE_COPIES = 32
 """Vectors of a row that a step and its derivative hold at once, about."""
@@ -67,32 +69,55 @@ class Segments:
 
         return self._by_parts(1, one)[0]
 
-    def push(self, count: int, tangents: States) -> States:
-        """Jbar tangents + Bbar (x - x^b), with `count` nodes."""
+    def parts(self, rows: Tensor, starts: Tensor, lengths: Tensor) -> Segments:
+        """Parts of some segments, by shares (p,) of their length."""
+        whole, starts, lengths = self[rows], starts[:, None], lengths[:, None]
+        return Segments(
+            self.dynamics,
+            whole.states + starts * whole.state_changes,
+            lengths * whole.state_changes,
+            whole.inputs + starts * whole.input_changes,
+            lengths * whole.input_changes,
+        )
 
-        def one(part: Segments, rows: slice) -> tuple[States]:
+    def push(self, nodes: Nodes, tangents: States) -> NodeStates:
+        """J tangents + B (x - x^b) at each of the nodes."""
+        count = len(nodes.places)
+
+        def one(part: Segments, rows: slice) -> tuple[Tensor]:
             moves = tangents[rows].repeat(count, 1), part.input_changes.repeat(count, 1)
-            pushed = push_forward(part.dynamics, part._at_nodes(count), moves)[1]
-            return (_node_average(pushed, count),)
+            pushed = push_forward(part.dynamics, part._at(nodes), moves)[1]
+            return (pushed.view(count, len(part), -1).transpose(0, 1),)
 
         return self._by_parts(count, one)[0]
 
-    def pull_back(self, count: int, cotangents: States) -> tuple[States, Inputs]:
-        """v Jbar and v Bbar for one cotangent v in each row, with `count` nodes."""
+    def pull_back(
+        self, nodes: Nodes, cotangents: States
+    ) -> tuple[States, Inputs, Float[Tensor, "n m"]]:
+        """v Jbar and v Bbar, for one cotangent v in each row.
 
-        def one(part: Segments, rows: slice) -> tuple[States, Inputs]:
+        The last are v . (J (h - h^b) + B (x - x^b)) at each of the nodes.
+        """
+        count = len(nodes.places)
+
+        def one(part: Segments, rows: slice) -> tuple[Tensor, ...]:
             repeated = cotangents[rows].repeat(count, 1)
-            pulled = part.dynamics.vjp(*part._at_nodes(count), repeated)
-            return _node_average(pulled[0], count), _node_average(pulled[1], count)
+            pulled = part.dynamics.vjp(*part._at(nodes), repeated)
+            by_state, by_input = (
+                values.view(count, len(part), -1).transpose(0, 1) for values in pulled
+            )
+            slopes = (by_state * part.state_changes[:, None]).sum(-1)
+            slopes += (by_input * part.input_changes[:, None]).sum(-1)
+            return nodes.average(by_state), nodes.average(by_input), slopes
 
-        by_state, by_input = self._by_parts(count, one)
-        return by_state, by_input
+        by_state, by_input, slopes = self._by_parts(count, one)
+        return by_state, by_input, slopes
 
-    def _at_nodes(self, count: int) -> tuple[States, Inputs]:
+    def _at(self, nodes: Nodes) -> tuple[States, Inputs]:
         """States and inputs at all nodes of all segments, node by node."""
-        nodes = self.states.new_tensor(gauss_legendre(count)[0])[:, None, None]
-        states = self.states + nodes * self.state_changes
-        inputs = self.inputs + nodes * self.input_changes
+        places = self.states.new_tensor(nodes.places)[:, None, None]
+        states = self.states + places * self.state_changes
+        inputs = self.inputs + places * self.input_changes
         return states.flatten(0, 1), inputs.flatten(0, 1)
 
     def _by_parts(
@@ -114,85 +139,3 @@ def push_forward(
         warnings.simplefilter("ignore", DeprecationWarning)
         pushed = torch.func.jvp(dynamics.step, at, moves)
     return pushed[0], pushed[1]
-
-
-def _node_average(values: Tensor, count: int) -> Tensor:
-    weights = values.new_tensor(gauss_legendre(count)[1])
-    by_node = values.view(count, len(values) // count, -1)
-    average: Tensor = torch.tensordot(weights, by_node, dims=1)
-    return average
-
-
-@dataclass(frozen=True)
-class Quadrature:
-    """Gauss-Legendre with as many nodes as each segment needs.
-
-    Args:
-        nodes: nodes at first; doubled where the segment's equation does not hold.
-        max_nodes: nodes at most.
-        atol: largest error of the equation, in units of 1 + |F(h, x) - F(h^b, x^b)|.
-    """
-
-    nodes: int = 5
-    max_nodes: int = 40
-    atol: float = 1e-10
-
-    def __post_init__(self) -> None:
-        """Refuse settings without a meaning."""
-        _checks.check_positive("nodes", self.nodes)
-        _checks.check_positive("atol", self.atol)
-        if self.max_nodes < self.nodes:
-            raise ValueError(
-                f"Expected `max_nodes` to be at least `nodes` = {self.nodes}, got "
-                f"{self.max_nodes}."
-            )
-
-    def pull_back(
-        self, segments: Segments, cotangents: States, changes: States
-    ) -> tuple[States, Inputs, PerPoint]:
-        """v Jbar and v Bbar, where `changes` are F(h, x) - F(h^b, x^b).
-
-        The equation is checked along v: for what the output does not read, such as
-        padding, nothing has to be computed. The last of the three is by how much it
-        fails where no number of nodes was enough, as at kinks; zero elsewhere.
-        """
-        back = torch.zeros_like(segments.states)
-        gradients = torch.zeros_like(segments.inputs)
-        unexplained = torch.zeros_like(segments.states[:, 0])
-        pending = torch.nonzero(cotangents.any(-1))[:, 0]
-        for count in self._ladder:
-            if len(pending) == 0:
-                break
-            part, v = segments[pending], cotangents[pending]
-            by_state, by_input = part.pull_back(count, v)
-            back[pending], gradients[pending] = by_state, by_input
-            explained = (by_state * part.state_changes).sum(-1)
-            explained += (by_input * part.input_changes).sum(-1)
-            missing = explained - (v * changes[pending]).sum(-1)
-            scale = v.norm(dim=-1) * (1 + changes[pending].norm(dim=-1))
-            failed = missing.abs() > self.atol * scale
-            unexplained[pending] = torch.where(failed, missing, 0.0)
-            pending = pending[failed]
-        return back, gradients, unexplained
-
-    def drives(self, segments: Segments, changes: States) -> States:
-        """Bbar (x - x^b), where `changes` are F(h, x) - F(h^b, x^b)."""
-        drives = torch.zeros_like(changes)
-        pending = torch.arange(len(changes), device=changes.device)
-        for count in self._ladder:
-            if len(pending) == 0:
-                break
-            part = segments[pending]
-            drives[pending] = part.push(count, torch.zeros_like(part.states))
-            missing = part.push(count, part.state_changes) - changes[pending]
-            allowed = self.atol * (1 + changes[pending].norm(dim=-1))
-            pending = pending[missing.norm(dim=-1) > allowed]
-        return drives
-
-    @property
-    def _ladder(self) -> list[int]:
-        """nodes, 2 nodes, ... up to and including max_nodes."""
-        counts = [self.nodes]
-        while counts[-1] < self.max_nodes:
-            counts.append(min(2 * counts[-1], self.max_nodes))
-        return counts

@@ -49,8 +49,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
     contributions sum to F(x) - F(baseline), whatever the readout: the last step, the
     last step that counts, a mean over time, h_n, c_n, or something nonlinear. What
     reaches the output past the layer, or through its initial state, is not attributed
-    and appears in the convergence delta, as does what averages miss at the kinks of a
-    ReLU.
+    and appears in the convergence delta.
 
     `NoiseTunnel` and Captum's metrics perturb the model's inputs: they need floating
     inputs of the layer's own shape (N, T, k), and so a `forward_func` of embedded
@@ -171,7 +170,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
 
         Warns:
             AttributionWarning: If the model's own output does not follow from the
-                layer's equations.
+                layer's equations, or averages miss part of what it changes by.
         """
         session = self._session(
             inputs, baselines, target, additional_forward_args, internal_batch_size

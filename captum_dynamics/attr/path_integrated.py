@@ -1,8 +1,7 @@
-"""PathIntegrated: Jacobians averaged between two runs, complete for smooth layers."""
+"""PathIntegrated: Jacobians averaged between two runs, complete by construction."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,12 +9,10 @@ import torch
 
 from captum_dynamics._typing import PerPoint, States, StateSequences
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
+from captum_dynamics.attr._pieces import warn_of_gaps
+from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair
-from captum_dynamics.attr._segments import Quadrature, Segments
-from captum_dynamics.exceptions import AttributionWarning
-
-# Of an output's change: below it, what averages miss is less than float32 resolves.
-WORTH_SAYING = 1e-5
+from captum_dynamics.attr._segments import Segments
 
 
 @dataclass(frozen=True)
@@ -30,10 +27,14 @@ class PathIntegrated(Estimator):
 
     Args:
         nodes: Gauss-Legendre nodes of a step's average at first; they are doubled
-            where the step's equation does not yet hold.
-        max_nodes: nodes of a step at most.
-        atol: largest error of that equation, in units of 1 + |h_t - h^b_t|. For
-            models in float32, 1e-7 gives the same attributions in half the time.
+            where the step's equation does not yet hold and more nodes would help.
+        max_nodes: nodes of a piece at most.
+        atol: largest error of that equation, for each piece of a step, in units of
+            1 + |h_t - h^b_t|. For models in float32, 1e-7 gives the same attributions
+            in half the time.
+        max_pieces: a step is cut no further once so many pieces were made of it. A
+            ReLU layer needs one for each unit that is on in one of the two runs only,
+            stacked ones a few times as many.
 
     Raises:
         ValueError: If a setting is not positive, or `max_nodes` is below `nodes`.
@@ -41,12 +42,13 @@ class PathIntegrated(Estimator):
     Example:
         >>> from captum_dynamics.attr import PathIntegrated
         >>> PathIntegrated(atol=1e-6)
-        PathIntegrated(nodes=5, max_nodes=40, atol=1e-06)
+        PathIntegrated(nodes=5, max_nodes=40, atol=1e-06, max_pieces=1024)
     """
 
     nodes: int = 5
     max_nodes: int = 40
     atol: float = 1e-10
+    max_pieces: int = 1024
 
     def __post_init__(self) -> None:
         """Refuse settings without a meaning."""
@@ -55,7 +57,7 @@ class PathIntegrated(Estimator):
     @property
     def quadrature(self) -> Quadrature:
         """How segments are averaged."""
-        return Quadrature(self.nodes, self.max_nodes, self.atol)
+        return Quadrature(self.nodes, self.max_nodes, self.atol, self.max_pieces)
 
     def fit(
         self,
@@ -85,7 +87,8 @@ class _AveragedJacobians(FittedEstimator):
             )
             carried.append(back)
             unexplained += missing
-        _warn_of_gaps(unexplained, runs.outputs - runs.baseline_outputs)
+        remedy = "A larger `max_pieces` of `PathIntegrated` lowers it."
+        warn_of_gaps("layer", unexplained, runs.outputs - runs.baseline_outputs, remedy)
         return Adjoints(torch.stack(carried[::-1], dim=1), gradients)
 
     def drives(self, runs: RunPair) -> StateSequences:
@@ -99,19 +102,6 @@ class _AveragedJacobians(FittedEstimator):
         initial = runs.initial_states - runs.baseline_initial_states
         baseline = (runs.injections * runs.baseline_states).sum((1, 2))
         return runs.intercepts + baseline + (adjoints.states[:, 0] * initial).sum(-1)
-
-
-def _warn_of_gaps(unexplained: PerPoint, changes: PerPoint) -> None:
-    """Say so where averages miss part of the output's change."""
-    worst = float(unexplained.abs().max())
-    if worst > WORTH_SAYING * (1 + float(changes.abs().max())):
-        warnings.warn(
-            f"The averaged Jacobians miss up to {worst:.1e} of an output's change, as "
-            f"they do at the kinks of a ReLU; the convergence delta holds it. A larger "
-            f"`max_nodes` of `PathIntegrated` lowers it.",
-            AttributionWarning,
-            stacklevel=5,
-        )
 
 
 def _segments(runs: RunPair) -> tuple[Segments, States]:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import PerPoint, States, StateSequences
+from captum_dynamics._typing import Mask, PerPoint, States, StateSequences
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
+from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair
-from captum_dynamics.attr._segments import Quadrature, Segments
+from captum_dynamics.attr._segments import Segments
+from captum_dynamics.attr.faithfulness import r2
+from captum_dynamics.exceptions import AttributionWarning
 
 ANCHOR_COUNTS = (1, 2, 5, 10, 20, 40, 64)
 """Numbers of anchors tried where none is given."""
+
+FEWEST_TO_SPLIT = 4
+"""Examples of which each half still has two, whose outputs can differ."""
 
 LARGEST_SAMPLE = 20_000
 """Visited states given to k-means; more do not move 64 centres."""
@@ -44,11 +53,16 @@ class Switching(Estimator):
     Args:
         anchors: Number of anchors, found by k-means of visited states; by default the
             smallest of 1, 2, 5, 10, 20, 40 and 64 with which the picture, left to
-            itself, predicts the output of the calibration data well enough.
+            itself, predicts outputs well enough. Anchors placed by either half of the
+            calibration examples are judged by the other half, then placed by all.
+            Fewer than four examples are not divided: the number may be too small then.
         r2: What well enough means: R^2 of the picture's outputs.
 
     Raises:
         ValueError: If `anchors` or `r2` is not positive.
+
+    Warns:
+        AttributionWarning: When fitted, if no number of anchors is enough; 64 are used.
 
     Example:
         >>> from captum_dynamics.attr import Switching
@@ -70,31 +84,81 @@ class Switching(Estimator):
     ) -> FittedEstimator:
         """Place the anchors among the states that the calibration runs visit."""
         kept = list(runs)
-        visited = torch.cat([pair.previous_states[pair.mattering] for pair in kept])
-        order = torch.randperm(len(visited), generator=generator)[:LARGEST_SAMPLE]
-        visited = torch.unique(visited[order.to(visited.device)], dim=0)
-        _checks.check_rows("visited states", visited)
-        seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
-        counts = ANCHOR_COUNTS if self.anchors is None else (self.anchors,)
-        picture = _LocalLinear(_centres(visited, counts[0], seed))
-        for _, larger in pairwise(counts):
-            if _r2(picture, kept) >= self.r2:
-                break
-            picture = _LocalLinear(_centres(visited, larger, seed))
-        return picture
+        count = self.anchors
+        if count is None:
+            count = _enough_anchors(kept, self.r2, generator)
+        return next(_fitted(kept, [count], generator))
 
 
-def _centres(states: States, count: int, seed: int) -> Float[Tensor, "m d"]:
-    clusters = KMeans(min(count, len(states)), n_init=1, random_state=seed)
-    centres = clusters.fit(states.cpu().numpy()).cluster_centers_
-    return torch.from_numpy(centres).to(states)
+def _enough_anchors(
+    runs: Sequence[RunPair], wanted: float, generator: torch.Generator
+) -> int:
+    """Smallest number with which anchors placed by each half predict the other."""
+    first, second = _halves(runs, generator)
+    placed_by_first = _fitted(first, ANCHOR_COUNTS, generator)
+    placed_by_second = _fitted(second, ANCHOR_COUNTS, generator)
+    reached = math.nan
+    for count in ANCHOR_COUNTS:
+        scores = _r2(next(placed_by_first), second), _r2(next(placed_by_second), first)
+        reached = float(np.min(scores))  # NaN where one of them is
+        if reached >= wanted:
+            return count
+    undefined = "undefined, as outputs are all equal,"
+    told = undefined if math.isnan(reached) else f"{reached:.3f}"
+    warnings.warn(
+        f"R^2 of outputs by which anchors were not placed is {told} with the "
+        f"{ANCHOR_COUNTS[-1]} anchors that are tried at most; `r2` asks for {wanted}. "
+        f"Give more calibration data, or `anchors`.",
+        AttributionWarning,
+        stacklevel=4,
+    )
+    return ANCHOR_COUNTS[-1]
+
+
+def _halves(
+    runs: Sequence[RunPair], generator: torch.Generator
+) -> tuple[Sequence[RunPair], Sequence[RunPair]]:
+    """Two halves of the examples; twice all of them if there are too few."""
+    # An output that reads no state has nothing to place an anchor by.
+    mattering = torch.cat([pair.mattering.any(1) for pair in runs])
+    examples = torch.nonzero(mattering)[:, 0]
+    if len(examples) < FEWEST_TO_SPLIT:
+        return runs, runs
+    order = torch.randperm(len(examples), generator=generator).to(examples.device)
+    half = torch.zeros_like(mattering)
+    half[examples[order[: len(examples) // 2]]] = True
+    return _selected(runs, half), _selected(runs, mattering & ~half)
+
+
+def _selected(runs: Sequence[RunPair], examples: Mask) -> list[RunPair]:
+    parts = torch.split(examples, [len(pair) for pair in runs])
+    return [pair[rows] for pair, rows in zip(runs, parts, strict=True) if rows.any()]
 
 
 def _r2(picture: _LocalLinear, runs: Sequence[RunPair]) -> float:
     outputs = torch.cat([pair.outputs for pair in runs])
-    predicted = torch.cat([picture.outputs(pair) for pair in runs])
-    spread = (outputs - outputs.mean()).square().sum()
-    return float(1 - (outputs - predicted).square().sum() / spread)
+    return r2(outputs, torch.cat([picture.outputs(pair) for pair in runs]))
+
+
+def _fitted(
+    runs: Sequence[RunPair], counts: Sequence[int], generator: torch.Generator
+) -> Iterator[_LocalLinear]:
+    """Pictures with so many anchors each, among the states that runs visit."""
+    visited = torch.cat([pair.previous_states[pair.mattering] for pair in runs])
+    order = torch.randperm(len(visited), generator=generator)[:LARGEST_SAMPLE]
+    visited = torch.unique(visited[order.to(visited.device)], dim=0)
+    _checks.check_rows("visited states", visited)
+    seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
+    return (_LocalLinear(_centres(visited, count, seed)) for count in counts)
+
+
+def _centres(states: States, count: int, seed: int) -> Float[Tensor, "m d"]:
+    clusters = KMeans(min(count, len(states)), n_init=1, random_state=seed)
+    with warnings.catch_warnings():
+        # Fewer different states than anchors: some anchors are then the same.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        centres = clusters.fit(states.cpu().numpy()).cluster_centers_
+    return torch.from_numpy(centres).to(states)
 
 
 @dataclass(frozen=True, eq=False)

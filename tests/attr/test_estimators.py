@@ -78,11 +78,51 @@ def test_more_anchors_predict_better_and_are_used_where_needed() -> None:
         for n in (1, 40)
     ]
     assert fits[1].surrogate_r2 > max(0.98, fits[0].surrogate_r2)
-    easy = method(estimator=Switching(r2=fits[0].surrogate_r2 - 1e-6))
+    easy = method(estimator=Switching(r2=0.5))
     assert len(easy.fit(vectors(32, 9), 1).fitted.picture.anchors) == 1
     hard = method(estimator=Switching()).fit(vectors(32, 9), 1)
     assert 1 < len(hard.fitted.picture.anchors) <= 64
     assert hard.evaluate(vectors(32, 9), target=1).surrogate_r2 >= 0.98
+
+
+def test_the_number_of_anchors_is_judged_by_examples_they_were_not_placed_by() -> None:
+    calibration, fresh = vectors(64, 9), vectors(264, 9)[64:]
+    few = method(estimator=Switching(anchors=10)).fit(calibration, 1)
+    # By what they were placed by, ten anchors seem enough.
+    assert few.evaluate(calibration, target=1).surrogate_r2 > 0.98
+    assert few.evaluate(fresh, target=1).surrogate_r2 < 0.95
+    chosen = method(estimator=Switching()).fit(calibration, 1)
+    assert len(chosen.fitted.picture.anchors) > 10
+    assert chosen.evaluate(fresh, target=1).surrogate_r2 > 0.97
+
+
+def test_where_no_number_of_anchors_is_enough_it_is_said() -> None:
+    with pytest.warns(cd.AttributionWarning, match=r"is 0\.9\d\d with the 64 anchors"):
+        dynamics = method(estimator=Switching(r2=0.9999)).fit(vectors(32, 9), 1)
+    assert len(dynamics.fitted.picture.anchors) == 64
+
+
+def test_anchors_are_placed_by_all_examples_in_the_end() -> None:
+    chosen = method(estimator=Switching(r2=0.5)).fit(vectors(32, 9), 1)
+    given = method(estimator=Switching(anchors=1)).fit(vectors(32, 9), 1)
+    torch.testing.assert_close(
+        chosen.fitted.picture.anchors, given.fitted.picture.anchors
+    )
+
+
+def test_batches_are_halved_together() -> None:
+    whole, cut = (method(estimator=Switching()) for _ in range(2))
+    whole.fit(vectors(32, 9), 1)
+    cut.fit(vectors(32, 9), 1, internal_batch_size=5)
+    torch.testing.assert_close(cut.fitted.picture.anchors, whole.fitted.picture.anchors)
+
+
+def test_without_spread_the_number_of_anchors_cannot_be_judged() -> None:
+    alike = vectors(1, 9).expand(6, -1, -1)
+    for inputs in (alike, vectors(1, 9)):
+        with pytest.warns(cd.AttributionWarning, match="undefined"):
+            fitted = method(estimator=Switching()).fit(inputs, 1).fitted
+        assert fitted.picture.anchors.isfinite().all()
 
 
 def test_a_fit_is_kept_and_repeats() -> None:
