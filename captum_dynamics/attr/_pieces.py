@@ -134,9 +134,9 @@ class Rule:
 
     @property
     def of_pieces(self) -> list[Nodes]:
-        """Nodes to try on pieces of them: one is exact where phi is straight."""
-        counts = self.counts if self.counts[0] == 1 else (1, *self.counts)
-        return [and_ends(count) for count in counts]
+        """One node is exact where phi is straight; a piece that needs many is cut."""
+        several = next(count for count in (*self.counts, 5) if count > 1)
+        return [and_ends(1), and_ends(several)]
 
 
 def average(path: Path, changes: Changes, rule: Rule) -> tuple[Averages, Changes]:
