@@ -402,6 +402,33 @@ def test_two_points_closer_than_single_precision_tells_are_kept_apart() -> None:
     assert (states - 0.4999).abs().min() < 1e-7
 
 
+def test_one_solve_for_many_searches_keeps_two_close_points_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As above in one coordinate; the others are at rest in zero.
+    def step(h: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        first, others = h[:, :1], h[:, 1:]
+        return torch.cat([first - 0.5 * ((first - 0.5) ** 2 - 1e-8), others / 2], 1) + x
+
+    dynamics = cd.FunctionAdapter(step, 128, 1, traits=cd.Traits(float32=True))
+    starts = 0.01 * torch.ones(40, 128, dtype=torch.float64)
+    starts[:, 0] = torch.linspace(0.4, 0.6, 40)
+    solves = []
+    invert = _linalg.real_inverse
+
+    def counted(matrices: torch.Tensor) -> torch.Tensor:
+        solves.append(len(matrices))
+        return invert(matrices)
+
+    monkeypatch.setattr(_linalg, "real_inverse", counted)
+    points = cd.find_fixed_points(dynamics, starts, torch.zeros(1, 1))
+    assert solves
+    assert points.converged.all()
+    first = points.states[:, 0]
+    assert ((first - 0.5).abs() - 1e-4).abs().max() < 1e-7
+    assert 0 < (first > 0.5).sum() < 40
+
+
 def test_the_budget_cuts_the_work_and_not_the_points() -> None:
     dynamics, starts = chaotic()
     x = torch.zeros(1, 2)
