@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from _compare import REPEATED_SECONDS, Comparison, Run, Settings
 from _methods import PEER_STEPS, PEER_TOLERANCE
-from _nets import RANDOM_GAIN, RANDOM_STARTS, UPDATES
+from _nets import RANDOM_STARTS, UPDATES
 from _scaling import Curve
 from _truth import APART, EXACT, LOOSE, SAME, TIGHT
 
@@ -58,8 +58,8 @@ LEGEND = f"""\
   the least of either. Newton's method cannot pass 100 % unless it is spared solves.
 - Flip-flops have 3 bits and are trained by {UPDATES} updates, a zero input; the IMDB
   classifiers are the shipped ones at their mean embedding; random GRUs have torch's
-  initial weights, the recurrent ones times {RANDOM_GAIN:g}, a zero input, and at most
-  {RANDOM_STARTS} starts. UGRNN is a `FunctionAdapter`. Starts are mixtures of visited
+  initial weights, the recurrent ones times the x in their name, a zero input, and at
+  most {RANDOM_STARTS} starts. UGRNN is a `FunctionAdapter`. Starts mix visited
   states (3/4) and uniform in their box (1/4), the same for every method.
 """
 
@@ -133,12 +133,23 @@ def summary(comparisons: Sequence[Comparison]) -> list[str]:
             f"{sum(score.spurious for _, score in scored)} spurious; "
             f"{sum(bool(run.failure) for _, run in pairs)} failures"
         )
-        ratios = [r for c, run in pairs if (r := _ratio(run, _ours(c))) is not None]
-        if ratios and name != "ours":
-            low, high = min(ratios), max(ratios)
-            middle = statistics.median(ratios)
-            line += f"; {middle:.3g} times our time ({low:.2g} to {high:.2g})"
         lines.append(line)
+        if name == "ours":
+            continue
+        ratios = {
+            c.net: ratio
+            for c, run in pairs
+            if (ratio := _ratio(run, _ours(c))) is not None
+        }
+        flipflops = {net: r for net, r in ratios.items() if net.startswith("f")}
+        for what, some in (("all nets", ratios), ("flip-flops", flipflops)):
+            if some:
+                middle = statistics.geometric_mean(some.values())
+                lines.append(
+                    f"- {name}: {middle:.3g} times our time, the geometric mean over "
+                    f"{len(some)} {what} ({min(some.values()):.2g} to "
+                    f"{max(some.values()):.2g})"
+                )
     if len(measured) < len(comparisons):
         lines.append(f"- {len(comparisons) - len(measured)} nets failed altogether")
     watches = [run.watch for c in measured for run in c.runs]

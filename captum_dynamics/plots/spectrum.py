@@ -83,7 +83,7 @@ def _zoom(ax: Axes, values: _base.Numbers, near: float, reach: float) -> None:
     ticks = [tick for tick in ax.get_yticks() if abs(tick) <= reach]
     ax.set_xticks(ticks)
     ax.set_yticks(ticks)
-    inset = ax.inset_axes((0.62, 0.13, 0.37, 0.72))
+    inset = ax.inset_axes((0.62, 0.16, 0.34, 0.68))
     _draw(inset, values, size=26.0)
     inset.set_xlim(1 - near, 1 + near)
     inset.set_ylim(-near, near)
