@@ -64,20 +64,23 @@ class MixedPrecision(Solver):
 
     coarse: Solver = field(
         default=Cascade(
-            Dogleg(atol=COARSE, rtol=0.0, max_steps=10, patience=5), CAREFUL
+            Dogleg(atol=COARSE, rtol=0.0, max_steps=10, patience=5, radius=2.0),
+            CAREFUL,
         )
     )
     fine: Solver = field(
         default=Cascade(
             Dogleg(max_steps=50, patience=10),
-            LevenbergMarquardt(max_steps=200, patience=20),
+            LevenbergMarquardt(max_steps=60, patience=10),
         )
     )
 
     @classmethod
     def wide(cls) -> MixedPrecision:
         """For wide maps: Newton's direction by products first, where they suffice."""
-        products = NewtonKrylov(atol=COARSE, rtol=0.0, max_steps=15, patience=5)
+        products = NewtonKrylov(
+            atol=COARSE, rtol=0.0, max_steps=15, patience=5, radius=2.0
+        )
         return cls(coarse=Cascade(products, CAREFUL))
 
     def tolerances(self, states: States) -> PerPoint:

@@ -59,6 +59,7 @@ def flipflop_survey(cell: str, seed: int = 0) -> cd.Survey:
         cd.adapt(net.rnn),
         cd.record(net, "rnn", pulses),
         torch.zeros(1, 3),
+        max_starts=2048,  # a ReLU layer, without index rule, takes 1,000 or so
         generator=generator(seed),
     )
 
