@@ -23,7 +23,7 @@ RANKS = (
     ("_typing",),
     ("_checks", "_parcels"),
     ("_linalg", "_execution", "_intervals"),
-    ("merging", "layout", "tangent", "activation_form"),
+    ("merging", "spreading", "layout", "tangent", "activation_form"),
     ("dynamics",),
     ("adapters", "solvers"),
     ("calling",),

@@ -16,6 +16,7 @@ from captum_dynamics.completeness import row_keys
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, mix_states
 from captum_dynamics.solvers import Solver
+from captum_dynamics.spreading import farthest_points
 
 WIDENING = 0.25  # of the box of visited states, on each side
 LARGEST_SAMPLE = 4096  # visited states, among which states far apart are looked for
@@ -113,7 +114,8 @@ def pose(
     first_rows = dict(reversed([(key, i) for i, key in enumerate(row_keys(inputs))]))
     distinct = inputs[sorted(first_rows.values())]
     low, high = _boxes(dynamics, visited, distinct)
-    apart = _far_apart(visited, -(-settings.first_starts // 2))
+    sample = visited[:: -(-len(visited) // LARGEST_SAMPLE)]
+    apart = sample[farthest_points(sample, -(-settings.first_starts // 2))]
     neighbours = _nearest_others(distinct)
     return Problem(
         dynamics, visited, apart, distinct, low, high, neighbours, settings, executor
@@ -128,17 +130,6 @@ def owners_of(points: FixedPoints) -> Counts:
 def owned(points: FixedPoints, owners: Counts) -> FixedPoints:
     """Points with the row of their input in its place: cheap to compare and to sort."""
     return replace(points, inputs=owners[:, None].to(points.states))
-
-
-def _far_apart(visited: OtherStates, count: int) -> OtherStates:
-    """States each as far as can be from those before it (Gonzalez 1985)."""
-    states = visited[:: -(-len(visited) // LARGEST_SAMPLE)]
-    chosen = states[:1]
-    gaps = (states - chosen).norm(dim=-1)
-    while len(chosen) < count and gaps.max() > 0:
-        chosen = torch.cat([chosen, states[gaps.argmax()][None]])
-        gaps = torch.minimum(gaps, (states - chosen[-1]).norm(dim=-1))
-    return chosen
 
 
 def _boxes(

@@ -17,6 +17,7 @@ from captum_dynamics._typing import GivenInputs, Mask, OtherStates, PerPoint, St
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import Q_SLOW, FixedPoints, Kind, find_slow_points
 from captum_dynamics.linearization import Linearization, linearize
+from captum_dynamics.spreading import farthest_points
 
 NEIGHBOURS = 12
 # Below these a claim of a line would rest on too little.
@@ -225,7 +226,7 @@ def trace_slow_manifold(
     if not len(slow):
         return _empty(relaxed, dynamics, steps)
     axes, ratios = _principal_axes(slow.states)
-    spread = slow[farthest_points(slow.states, min(kept, len(slow)))]
+    spread = slow[farthest_points(slow.states, kept)]
     theta = _theta(spread.states, axes[0])
     order = theta.argsort()
     spread, theta = spread[order], theta[order]
@@ -241,17 +242,6 @@ def trace_slow_manifold(
         ratios,
         steps,
     )
-
-
-def farthest_points(states: States, count: int) -> Tensor:
-    """Indices of `count` states chosen one by one, each farthest from those before."""
-    start = int((states - states.mean(0)).norm(dim=1).argmax())
-    chosen = [start]
-    gaps = (states - states[start]).norm(dim=1)
-    for _ in range(count - 1):
-        chosen.append(int(gaps.argmax()))
-        gaps = torch.minimum(gaps, (states - states[chosen[-1]]).norm(dim=1))
-    return torch.tensor(chosen, device=states.device)
 
 
 def random_cosines(dim: int, edges: Tensor, *, span: int = 1) -> Tensor:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import captum_dynamics as cd
+from captum_dynamics.spreading import farthest_points
 from captum_dynamics.topology import Shape, SlowManifold, trace_slow_manifold
-from captum_dynamics.topology.manifold import _locally_linear, farthest_points
+from captum_dynamics.topology.manifold import _locally_linear
 
 NONE = torch.zeros(1, 0, dtype=torch.float64)
 
