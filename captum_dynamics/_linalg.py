@@ -19,6 +19,7 @@ LARGEST_SAFE_BATCHED_LU = 144
 GMRES_CHECK = 5  # products between two looks at what is left
 Matrices = Float[Tensor, "n d d"]
 Vectors = Float[Tensor, "n d"]
+Products = Float[Tensor, "n m"]
 
 
 def solve(
@@ -129,7 +130,7 @@ def damped_least_squares(
     return _trusted(gram, solutions, projected)
 
 
-def products(matrices: Matrices, vectors: Vectors) -> Vectors:
+def products(matrices: Float[Tensor, "n m d"], vectors: Vectors) -> Products:
     """A x row by row: rows times A^T, many times as fast as A times columns."""
     return torch.bmm(vectors[:, None], matrices.mT)[:, 0]
 

@@ -8,19 +8,11 @@ import torch
 
 from captum_dynamics import _linalg
 from captum_dynamics._execution import row_chunks
-from captum_dynamics._typing import (
-    Counts,
-    Inputs,
-    Mask,
-    OneInput,
-    OneJacobian,
-    OneState,
-    PerPoint,
-    States,
-)
+from captum_dynamics._typing import Counts, Inputs, Mask, PerPoint, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.merging import nearest_leaders
 from captum_dynamics.solvers._base import Solution, Solver, Status
+from captum_dynamics.solvers._chords import follow_chords
 from captum_dynamics.solvers.cascade import Cascade
 from captum_dynamics.solvers.dogleg import Dogleg
 from captum_dynamics.solvers.krylov import NewtonKrylov
@@ -32,8 +24,8 @@ SAME = 1e-3  # distance below which searches in single precision have met one po
 # Smallest singular value of J - I below which two points may lie that close together.
 CLOSE_PAIR = 0.05
 # Searches that met there, times the cube of their width, from which on one solve for
-# all of them pays, and the steps that it serves for. Measured.
-LEAST_WORK, CHORDS = 1.5e7, 12
+# all of them pays. Measured.
+LEAST_WORK = 1.5e7
 # |g|, in units of 1 + |h|, above which a search that stalled in single precision is at
 # a minimum of |g| that is not zero.
 HOPELESS = 1e-4
@@ -44,7 +36,7 @@ class MixedPrecision(Solver):
     """Find candidates in float32, and polish one search of each in float64.
 
     Searches that met at one point share its polished state. Where the point is nearly
-    degenerate, so that two may lie close together, each search is polished by itself.
+    degenerate, so that two may lie close together, each search ends at its own.
     A search without a candidate goes on in float64 from where it is, unless it stalled
     far from rest. A map that has no single precision (`traits.float32`) is searched in
     float64 from the start; one that has a `reduction` is searched there.
@@ -172,14 +164,9 @@ class MixedPrecision(Solver):
         states = states.index_copy(0, heads, done.states)
         for head in heads[done.converged].tolist():
             rows = torch.nonzero(crowded & (groups == head))[:, 0]
-            inverse = _inverse_slope(dynamics, states[head], inputs[head])
-            ends = states[rows]
-            for _ in range(CHORDS):
-                residuals = dynamics.residual(ends, inputs[rows])
-                rest = residuals.norm(dim=-1) <= self.fine.tolerances(ends)
-                if rest.all():
-                    break
-                ends = ends - residuals @ inverse.mT
+            ends, rest = follow_chords(
+                dynamics, states[head], inputs[head], states[rows], self.fine
+            )
             near = (ends - states[rows]).norm(dim=-1) < 10 * SAME
             states[rows] = torch.where((rest & near)[:, None], ends, states[rows])
         return states
@@ -227,12 +214,3 @@ def _groups(
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
         crowded[part] = ~(_linalg.smallest_singular(slopes)[0] >= CLOSE_PAIR)
     return groups, crowded[groups]
-
-
-def _inverse_slope(
-    dynamics: DynamicsMap, state: OneState, one_input: OneInput
-) -> OneJacobian:
-    """(J - I)^-1 at one state, NaN where it is not to be trusted."""
-    slopes = dynamics.tangent(state[None], one_input[None]).jacobians()
-    slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
-    return _linalg.real_inverse(slopes)[0]
