@@ -15,6 +15,7 @@ InputSequences = Float[Tensor, "n t k"]
 PerPoint = Float[Tensor, " n"]
 ReducedStates = Float[Tensor, "n m"]  # the part of states that a smaller map moves
 OtherStates = Float[Tensor, "m d"]  # another set of states of the same map
+FewStates = Float[Tensor, "few d"]  # chosen from others
 PerOther = Float[Tensor, " m"]
 Mask = Bool[Tensor, " n"]
 StepMask = Bool[Tensor, "n t"]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from captum_dynamics import _checks
 from captum_dynamics._execution import row_chunks
-from captum_dynamics._typing import Counts, Inputs, OtherStates, States
+from captum_dynamics._typing import Counts, FewStates, Inputs, OtherStates, States
 from captum_dynamics.completeness import row_keys
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, mix_states
@@ -68,7 +68,7 @@ class Problem:
 
     dynamics: DynamicsMap
     visited: OtherStates
-    apart: OtherStates
+    apart: FewStates
     inputs: Inputs
     low: States
     high: States
