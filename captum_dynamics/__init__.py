@@ -47,7 +47,13 @@ from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
 from captum_dynamics.survey import Survey, survey_fixed_points
-from captum_dynamics.topology import FixedPointGraph, connect
+from captum_dynamics.topology import (
+    Automaton,
+    FixedPointGraph,
+    TransitionGraph,
+    connect,
+    find_transitions,
+)
 
 if TYPE_CHECKING:
     from captum_dynamics.analysis import Analysis, NamedInputs, analyze, load
@@ -62,6 +68,7 @@ __all__ = [
     "AdapterNotFoundError",
     "Analysis",
     "AttributionWarning",
+    "Automaton",
     "Block",
     "Certificates",
     "CompletenessReport",
@@ -86,6 +93,7 @@ __all__ = [
     "Survey",
     "Traits",
     "Trajectories",
+    "TransitionGraph",
     "UnsupportedLayerError",
     "Verdict",
     "adapt",
@@ -97,6 +105,7 @@ __all__ = [
     "find_cycles",
     "find_fixed_points",
     "find_slow_points",
+    "find_transitions",
     "leading_modes",
     "linearize",
     "list_adapters",
