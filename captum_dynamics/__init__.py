@@ -50,8 +50,10 @@ from captum_dynamics.survey import Survey, survey_fixed_points
 from captum_dynamics.topology import (
     Automaton,
     FixedPointGraph,
+    TransitionCounts,
     TransitionGraph,
     connect,
+    count_transitions,
     find_transitions,
 )
 
@@ -93,6 +95,7 @@ __all__ = [
     "Survey",
     "Traits",
     "Trajectories",
+    "TransitionCounts",
     "TransitionGraph",
     "UnsupportedLayerError",
     "Verdict",
@@ -100,6 +103,7 @@ __all__ = [
     "analyze",
     "certify",
     "connect",
+    "count_transitions",
     "enumerate_cycles",
     "enumerate_fixed_points",
     "find_cycles",

@@ -6,6 +6,10 @@ from captum_dynamics.topology.automaton import Automaton
 from captum_dynamics.topology.graph import FixedPointGraph
 from captum_dynamics.topology.heteroclinic import connect
 from captum_dynamics.topology.manifold import Shape, SlowManifold, trace_slow_manifold
+from captum_dynamics.topology.transition_counts import (
+    TransitionCounts,
+    count_transitions,
+)
 from captum_dynamics.topology.transitions import TransitionGraph, find_transitions
 
 __all__ = [
@@ -13,8 +17,10 @@ __all__ = [
     "FixedPointGraph",
     "Shape",
     "SlowManifold",
+    "TransitionCounts",
     "TransitionGraph",
     "connect",
+    "count_transitions",
     "find_transitions",
     "trace_slow_manifold",
 ]
