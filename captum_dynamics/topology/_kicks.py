@@ -11,7 +11,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import Counts, OneInput, OtherStates, PerOther, PerPoint
+from captum_dynamics._typing import (
+    Counts,
+    Mask,
+    OneInput,
+    OtherStates,
+    PerOther,
+    PerPoint,
+)
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.topology._destinations import Destinations, follow
 
@@ -102,31 +109,39 @@ class Kicks:
         )
 
     def thresholds(
-        self, sources: Counts, symbols: Counts, *, amplitudes: int, tolerance: float
+        self,
+        sources: Counts,
+        symbols: Counts,
+        leave: Mask,
+        *,
+        amplitudes: int,
+        tolerance: float,
     ) -> PerPoint:
         """Smallest amplitude (n,) that drives each state away; NaN where none does.
 
         A scan of equal steps finds the first amplitude that does, bisection the border
         below it: the returned one does drive the state away, and is above the border by
-        `tolerance` at most.
+        `tolerance` at most. `leave` says what the full amplitude does.
         """
         scan = torch.arange(1, amplitudes + 1).to(self.attractors) / amplitudes
-        leaves = self._leaves(
-            sources.repeat_interleave(amplitudes),
-            symbols.repeat_interleave(amplitudes),
-            scan.repeat(len(sources)),
-        ).reshape(-1, amplitudes)
+        weaker = self._leave(
+            sources.repeat_interleave(amplitudes - 1),
+            symbols.repeat_interleave(amplitudes - 1),
+            scan[:-1].repeat(len(sources)),
+        ).reshape(len(sources), amplitudes - 1)
+        leaves = torch.cat([weaker, leave[:, None]], dim=1)
         some = torch.nonzero(leaves.any(1))[:, 0]
         high = scan[leaves[some].to(torch.uint8).argmax(1)]
         low = high - 1 / amplitudes
         halvings = math.log2(1 / (amplitudes * tolerance))
         for _ in range(math.ceil(min(halvings, DOUBLE_BITS))):
             middle = (low + high) / 2
-            left = self._leaves(sources[some], symbols[some], middle)
+            left = self._leave(sources[some], symbols[some], middle)
             low, high = torch.where(left, low, middle), torch.where(left, middle, high)
         found = self.attractors.new_full((len(sources),), torch.nan)
         found[some] = high
         return found
 
-    def _leaves(self, sources: Counts, symbols: Counts, amplitudes: PerPoint) -> Tensor:
-        return self.settle(sources, symbols, amplitudes).targets != sources
+    def _leave(self, sources: Counts, symbols: Counts, amplitudes: PerPoint) -> Mask:
+        left: Mask = self.settle(sources, symbols, amplitudes).targets != sources
+        return left

@@ -205,7 +205,9 @@ def find_transitions(
         dynamics: the map.
         linearization: of distinct points, all under the same input x*.
         symbols: name and input (k,) of every token or pulse, or inputs (steps, k).
-        amplitudes: amplitudes to scan in equal steps, the full input the last.
+        amplitudes: amplitudes to scan in equal steps, the full input the last. The
+            scan is most of the work: with thousands of tokens, 1 takes those that
+            switch at the full input for the only ones.
         tolerance: largest error of a threshold, as a share of the full input.
         max_steps: steps after which a trajectory counts as unresolved.
         show_progress: show progress bars.
@@ -252,8 +254,9 @@ def find_transitions(
         pairs = torch.arange(part.start, part.stop, device=rows.device)
         sources, which = pairs // columns, pairs % columns
         ends = kicks.settle(sources, which, attractors.new_ones(len(pairs)))
+        leave = ends.targets != sources
         thresholds = kicks.thresholds(
-            sources, which, amplitudes=amplitudes, tolerance=tolerance
+            sources, which, leave, amplitudes=amplitudes, tolerance=tolerance
         )
         builder.add(sources, which, ends, thresholds)
     return TransitionGraph(builder.graph, linearization, alphabet.names)

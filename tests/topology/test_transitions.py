@@ -189,6 +189,18 @@ def test_a_weaker_input_may_do_what_the_full_one_does_not() -> None:
     wanted = (1 - math.sqrt(1 - SWITCH)) / 2
     assert float(found.thresholds[1, 0]) == pytest.approx(wanted, abs=2e-9)
     assert not found.graph.edges[1, 1, 0]["switches"]
+    full = cd.find_transitions(dynamics, linear, {"x": one(1.0)}, amplitudes=1)
+    assert bool(full.thresholds.isnan().all())
+
+
+def test_a_scan_of_the_full_input_alone_finds_the_threshold_of_what_switches() -> None:
+    linear = linear_at(bistable(), [-1.0, 1.0])
+    symbols = {"strong": one(-3.0), "weak": one(-1.5)}
+    found = cd.find_transitions(
+        bistable(), linear, symbols, amplitudes=1, tolerance=1e-9
+    )
+    assert float(found.thresholds[1, 0]) == pytest.approx(2 * SWITCH / 3, abs=2e-9)
+    assert int(found.thresholds.isnan().sum()) == 3
 
 
 def to_and_fro(h: Tensor, x: Tensor) -> Tensor:
