@@ -47,7 +47,15 @@ from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
 from captum_dynamics.survey import Survey, survey_fixed_points
-from captum_dynamics.topology import FixedPointGraph, connect
+from captum_dynamics.topology import (
+    Automaton,
+    FixedPointGraph,
+    TransitionCounts,
+    TransitionGraph,
+    connect,
+    count_transitions,
+    find_transitions,
+)
 
 if TYPE_CHECKING:
     from captum_dynamics.analysis import Analysis, NamedInputs, analyze, load
@@ -62,6 +70,7 @@ __all__ = [
     "AdapterNotFoundError",
     "Analysis",
     "AttributionWarning",
+    "Automaton",
     "Block",
     "Certificates",
     "CompletenessReport",
@@ -86,17 +95,21 @@ __all__ = [
     "Survey",
     "Traits",
     "Trajectories",
+    "TransitionCounts",
+    "TransitionGraph",
     "UnsupportedLayerError",
     "Verdict",
     "adapt",
     "analyze",
     "certify",
     "connect",
+    "count_transitions",
     "enumerate_cycles",
     "enumerate_fixed_points",
     "find_cycles",
     "find_fixed_points",
     "find_slow_points",
+    "find_transitions",
     "leading_modes",
     "linearize",
     "list_adapters",

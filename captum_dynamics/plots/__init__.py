@@ -17,6 +17,7 @@ from captum_dynamics.plots.slow_points import plot_slow_points
 from captum_dynamics.plots.spectrum import plot_spectrum
 from captum_dynamics.plots.text import text_html
 from captum_dynamics.plots.time_constants import plot_time_constants
+from captum_dynamics.plots.transitions import plot_transitions
 from captum_dynamics.plots.variance import plot_variance
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "plot_alignment",
     "plot_spectrum",
     "plot_graph",
+    "plot_transitions",
     "plot_accumulation",
     "text_html",
 ]

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from captum_dynamics.topology.automaton import Automaton
 from captum_dynamics.topology.graph import FixedPointGraph
 from captum_dynamics.topology.heteroclinic import connect
 from captum_dynamics.topology.manifold import Shape, SlowManifold, trace_slow_manifold
+from captum_dynamics.topology.transition_counts import (
+    TransitionCounts,
+    count_transitions,
+)
+from captum_dynamics.topology.transitions import TransitionGraph, find_transitions
 
 __all__ = [
+    "Automaton",
     "FixedPointGraph",
     "Shape",
     "SlowManifold",
+    "TransitionCounts",
+    "TransitionGraph",
     "connect",
+    "count_transitions",
+    "find_transitions",
     "trace_slow_manifold",
 ]
