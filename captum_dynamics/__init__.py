@@ -22,6 +22,15 @@ from captum_dynamics.adapters import (
 )
 from captum_dynamics.certificates import Certificates, certify
 from captum_dynamics.completeness import CompletenessReport, Verdict
+from captum_dynamics.continuation import (
+    Branch,
+    BranchEnd,
+    Branches,
+    Event,
+    EventKind,
+    continue_parameter,
+    continue_points,
+)
 from captum_dynamics.cycles import Cycles, find_cycles
 from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.enumeration import enumerate_cycles, enumerate_fixed_points
@@ -72,11 +81,16 @@ __all__ = [
     "AttributionWarning",
     "Automaton",
     "Block",
+    "Branch",
+    "BranchEnd",
+    "Branches",
     "Certificates",
     "CompletenessReport",
     "ConvergenceWarning",
     "Cycles",
     "DynamicsMap",
+    "Event",
+    "EventKind",
     "ExecutionWarning",
     "FileFormatError",
     "FixedPointGraph",
@@ -103,6 +117,8 @@ __all__ = [
     "analyze",
     "certify",
     "connect",
+    "continue_parameter",
+    "continue_points",
     "count_transitions",
     "enumerate_cycles",
     "enumerate_fixed_points",
