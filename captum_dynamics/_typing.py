@@ -10,6 +10,7 @@ Inputs = Float[Tensor, "n k"]
 GivenInputs = Float[Tensor, "*n k"]  # one row each, one row for all, or a vector
 OneInput = Float[Tensor, " k"]
 OneState = Float[Tensor, " d"]
+OneJacobian = Float[Tensor, "d d"]
 StateSequences = Float[Tensor, "n t d"]
 InputSequences = Float[Tensor, "n t k"]
 PerPoint = Float[Tensor, " n"]
