@@ -19,7 +19,9 @@ def nodes(linearization: Linearization) -> list[tuple[int, dict[str, Any]]]:
     plane = _plane(points.states)
     stability, dims = linearization.stability.tolist(), linearization.unstable_dims
     indices, radius = linearization.indices, linearization.spectral_radius
-    times = linearization.slowest_decay
+    times, values = linearization.slowest_decay, linearization.eigenvalues
+    real = values.imag.abs() <= linearization.margin
+    flips = (real & (values.real < -1 - linearization.margin)).sum(-1)
     named: list[tuple[int, dict[str, Any]]] = []
     for row, kind in enumerate(points.kind.tolist()):
         name = "fixed_point" if kind == Kind.FIXED else Kind(kind).name.lower()
@@ -29,6 +31,7 @@ def nodes(linearization: Linearization) -> list[tuple[int, dict[str, Any]]]:
             "unstable_dim": int(dims[row]),
             "index": int(indices[row]),
             "residual_norm": float(points.residual_norms[row]),
+            "flips": int(flips[row]),
             "spectral_radius": float(radius[row]),
             "multiplicity": int(points.multiplicity[row]),
             "degenerate": bool(points.degenerate[row]),

@@ -255,7 +255,7 @@ def _approaches(
 
 def _candidates(
     directions: Tensor, away: Float[Tensor, "n m"]
-) -> tuple[Counts, Counts]:
+) -> tuple[Int[Tensor, " c"], Int[Tensor, " c"]]:
     """Directions, each with a goal that it passes nearer by than its neighbours do."""
     count = len(directions)
     near = _gaps(directions, directions).topk(min(NEIGHBOURS + 1, count), largest=False)

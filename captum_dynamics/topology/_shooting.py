@@ -32,6 +32,7 @@ LONGEST = 4000  # steps; a trajectory that takes longer is left alone
 
 Axes = Float[Tensor, "n u d"]
 Directions = Float[Tensor, "n u"]
+Across = Float[Tensor, "n v"]  # components across a direction, or along q's modes
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class Aims:
         centres: where to start from (n, d).
         axes: the scaled unstable axes there (n, u, d).
         goals: the points aimed at (n, d).
-        left: a basis (n, u - 1, d) of their unstable left eigenspace.
+        left: a basis (n, v, d), v = u - 1, of their unstable left eigenspace.
         directions: first directions (n, u), of unit length.
         times: steps (n,) after which each of those comes nearest to its goal.
     """
@@ -50,7 +51,7 @@ class Aims:
     centres: States
     axes: Axes
     goals: States
-    left: Axes
+    left: Float[Tensor, "n v d"]
     directions: Directions
     times: Counts
 
@@ -139,7 +140,7 @@ def _fly(
     directions: Directions,
     tangent: Float[Tensor, "n v u"],
     times: Counts,
-) -> tuple[Directions, Float[Tensor, "n v v"], PerPoint, Counts]:
+) -> tuple[Across, Float[Tensor, "n v v"], PerPoint, Counts]:
     """Miss along the unstable directions of the goal at T, and its slope.
 
     Also the closest passage until a little later, and its time.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_dynamics.linearization import Linearization
+from captum_dynamics.topology.audit import GraphAudit, audit_graph
 
 if TYPE_CHECKING:
     Graph = nx.MultiDiGraph[int]
@@ -24,11 +25,11 @@ class FixedPointGraph:
     Node i is row i of the linearization. Nodes carry `kind` ("fixed_point",
     "slow_point", "spurious", "unconverged", or "unresolved" for ends that are no known
     point), `stability`, `unstable_dim`, `index`, `residual_norm`, `spectral_radius`,
-    `multiplicity`, `degenerate`, plane coordinates `x` and `y` (principal components
-    of the points), the decay time `time_constant`, and for attractors, where states
-    were sampled, `basin_fraction` with its Wilson 95 % interval `basin_low`,
-    `basin_high`. Ends that are no known point say whether they are `at_rest` and
-    whether one of them `diverged`.
+    the number `flips` of real multipliers below -1, `multiplicity`, `degenerate`, plane
+    coordinates `x` and `y` (principal components of the points), the decay time
+    `time_constant`, and for attractors, where states were sampled, `basin_fraction`
+    with its Wilson 95 % interval `basin_low`, `basin_high`. Ends that are no known
+    point say whether they are `at_rest` and whether one of them `diverged`.
 
     Edges p -> q carry how they were found: `kind`, `side` of the branch, the number
     `directions` that went there of all `tried`, `transit_steps`, `distance` to q at the
@@ -74,6 +75,11 @@ class FixedPointGraph:
         }
 
     @property
+    def audit(self) -> GraphAudit:
+        """Whether points and connections fit together as they must."""
+        return audit_graph(self.graph)
+
+    @property
     def depth(self) -> Tensor:
         """Third principal component (n,) of the points; zero where there is none."""
         states = self.linearization.points.states
@@ -97,6 +103,7 @@ class FixedPointGraph:
         elsewhere = self.graph.graph.get("basin_unresolved", 0.0)
         if elsewhere > 0:
             lines.append(f"  no known attractor: {elsewhere:.1%} of sampled states")
+        lines.append(f"  {self.audit.summary()}")
         return "\n".join(lines)
 
 

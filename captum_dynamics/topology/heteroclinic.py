@@ -10,6 +10,7 @@ from torch import Tensor
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import States
+from captum_dynamics.completeness import audit_indices
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, Kind
 from captum_dynamics.linearization import Linearization
@@ -98,6 +99,7 @@ def connect(
     builder = _Builder(dynamics, linearization, max_steps, show_progress)
     branches = builder.add_branches(directions, generator)
     builder.add_saddle_edges(branches, generator)
+    builder.add_index_rule()
     starts = basin_states
     if starts is None:
         starts = _basin_box(dynamics, points, basin_samples, generator)
@@ -164,6 +166,18 @@ class _Builder:
             self._flow, self._linearization, self._fixed, many, generator
         ):
             self._add_saddle_edge(edge)
+
+    def add_index_rule(self) -> None:
+        """Note whether the indices of all points must add up to 1, or why not."""
+        points = self._linearization.points[self._fixed]
+        owners = torch.zeros(len(points), dtype=torch.long, device=points.states.device)
+        with torch.no_grad():
+            _, (objection,) = audit_indices(
+                self._flow.dynamics, points, owners, self._flow.one_input[None]
+            )
+        self.graph.graph["index_rule"] = not objection
+        if objection:
+            self.graph.graph["index_objection"] = objection
 
     def add_basins(self, starts: States) -> None:
         """Estimate the share of states that each attractor draws in."""
