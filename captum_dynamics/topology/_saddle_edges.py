@@ -8,6 +8,7 @@ whole families of orbits, of which edge tracking meets some.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from captum_dynamics.topology._edge_tracking import (
     track,
 )
 from captum_dynamics.topology._flow import Flow
-from captum_dynamics.topology._shooting import Aims, shoot, unstable_left
+from captum_dynamics.topology._shooting import Aims, Shots, shoot, unstable_left
 from captum_dynamics.topology._unstable import UnstableFrame, sphere
 
 NEIGHBOURS = 6  # of a direction, among which closest approaches are compared
@@ -33,7 +34,9 @@ MOST_BORDERS = 64  # tracked from one point with more than two unstable directio
 SHOTS = 12  # at one goal from one point, at most
 AIMS_A_DIRECTION = 4  # directions tried for shooting, for each that is followed
 LONGEST_APPROACH = 2000  # steps in which an approach to a goal is looked for
-SAME_ORBIT = 1e-3  # relative distance of starts of one and the same orbit
+NEARER = 0.9  # share of the distance of two points that an approach must come within
+SAME_ORBIT = 1e-3  # distance of two directions of shots along one and the same orbit
+SAME_START = 1e-6  # and of two borders, which differ by rounding alone if they are one
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +95,22 @@ def saddle_edges(
         generator: source of randomness.
     """
     dims = torch.where(fixed, linearization.unstable_dims, -1)
-    found = _tracked(flow, linearization, dims, branches)
-    for dim in sorted({b.frame.dim for b in branches if b.frame.dim > 2}):
+    tracked = _tracked(flow, linearization, dims, branches)
+    found = [orbit.edge for orbit in tracked]
+    for dim in sorted({branch.frame.dim for branch in branches}):
         group = [branch for branch in branches if branch.frame.dim == dim]
         goals = torch.nonzero(dims == dim - 1)[:, 0]
-        found += _shot(flow, linearization, goals, group, generator)
+        known = tracked if dim == 2 else []
+        found += _shot(flow, linearization, goals, group, known, generator)
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Orbit:
+    """An edge with the direction (u,) in which it leaves its source."""
+
+    edge: SaddleEdge
+    direction: Tensor
 
 
 def _tracked(
@@ -105,7 +118,7 @@ def _tracked(
     linearization: Linearization,
     dims: Counts,
     branches: Sequence[Branches],
-) -> list[SaddleEdge]:
+) -> list[_Orbit]:
     """Follow borders of basins: single orbits from u = 2, families from u > 2."""
     saddles = torch.nonzero(dims == 1)[:, 0]
     if not branches:
@@ -115,25 +128,25 @@ def _tracked(
     borders = _joined([*([split(flow, _joined(circles))] if circles else []), *spheres])
     passages = track(flow, borders, linearization.points.states[saddles])
     named = torch.cat([saddles, saddles.new_tensor([-1])])
-    found: list[SaddleEdge] = []
+    found: list[_Orbit] = []
     for branch in branches:
         rows = torch.nonzero(borders.owners == branch.source)[:, 0]
+        directions = branch.frame.directions(passages.starts[rows])
         near = passages.distances[rows] < PASSAGE
         targets = named[torch.where(near, passages.targets[rows], -1)]
         for target in torch.unique(targets).tolist():
-            own = rows[targets == target]
-            groups = [own]
-            if branch.frame.dim == 2 and target >= 0:
-                groups = _orbits(passages.starts[own], own, branch.frame.centre)
-            found += [
-                _edge(branch.source, target, passages, group, len(rows))
-                for group in groups
-            ]
+            own = torch.nonzero(targets == target)[:, 0]
+            single = branch.frame.dim == 2 and target >= 0
+            groups = _orbits(directions[own], SAME_START) if single else [own]
+            for group in groups:
+                members = own[group] if single else own
+                edge = _edge(branch.source, target, passages, rows[members], len(rows))
+                found.append(_Orbit(edge, directions[members[0]]))
     return found
 
 
 def _edge(
-    source: int, target: int, passages: Passages, rows: Tensor, tried: int
+    source: int, target: int, passages: Passages | Shots, rows: Tensor, tried: int
 ) -> SaddleEdge:
     return SaddleEdge(
         source,
@@ -175,19 +188,18 @@ def _joined(parts: Sequence[Borders]) -> Borders:
     return Borders(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
 
 
-def _orbits(starts: States, rows: Tensor, centre: Tensor) -> list[Tensor]:
-    """Group trajectories that start, but for rounding, in one and the same state."""
+def _orbits(directions: Tensor, tolerance: float) -> list[Tensor]:
+    """Rows (of each orbit) of directions that are the same within a tolerance."""
     groups: list[list[int]] = []
-    sizes = (starts - centre).norm(dim=1)
-    size = SAME_ORBIT * float(sizes.max()) if len(sizes) else 0.0
-    for position in range(len(rows)):
+    gaps = _gaps(directions, directions)
+    for row in range(len(directions)):
         for group in groups:
-            if float((starts[position] - starts[group[0]]).norm()) <= size:
-                group.append(position)
+            if float(gaps[row, group[0]]) <= tolerance:
+                group.append(row)
                 break
         else:
-            groups.append([position])
-    return [rows[torch.tensor(group, device=rows.device)] for group in groups]
+            groups.append([row])
+    return [torch.tensor(group, device=directions.device) for group in groups]
 
 
 def _shot(
@@ -195,9 +207,10 @@ def _shot(
     linearization: Linearization,
     goals: Counts,
     branches: Sequence[Branches],
+    known: Sequence[_Orbit],
     generator: torch.Generator | None,
 ) -> list[SaddleEdge]:
-    """Shoot from points with u > 2 unstable dimensions at those with one less."""
+    """Shoot from points with u unstable dimensions at those with one less."""
     left = {int(goal): unstable_left(linearization, int(goal)) for goal in goals}
     # Without left modes there is no equation to solve.
     left = {goal: b for goal, b in left.items() if bool(torch.isfinite(b).all())}
@@ -205,35 +218,85 @@ def _shot(
         return []
     goals = torch.tensor(list(left), device=goals.device)
     bases, states = torch.stack(list(left.values())), linearization.points.states[goals]
-    found = []
+    parts, sources, targets = [], [], []
     for branch in branches:
         count = AIMS_A_DIRECTION * len(branch.directions)
         directions = sphere(branch.frame.dim, count, generator).to(states)
         away, when = _approaches(flow, branch.frame.starts(directions), states)
+        away = _new_ground(branch, goals, states, directions, away, known)
         which, goal = _candidates(directions, away)
-        size = len(which)
-        aims = Aims(
-            branch.frame.centre.expand(size, -1),
-            branch.frame.axes.expand(size, -1, -1),
-            states[goal],
-            bases[goal],
-            directions[which],
-            when[which, goal],
+        parts.append(
+            _aims(
+                branch, states[goal], bases[goal], directions[which], when[which, goal]
+            )
         )
-        shots = shoot(flow, aims)
-        passages = Passages(
-            branch.frame.starts(shots.directions),
-            torch.where(shots.hit, goals[goal], -1),
-            shots.distances,
-            shots.steps,
-        )
-        for target in goals.tolist():
-            rows = torch.nonzero(passages.targets == target)[:, 0]
-            tried = int((goals[goal] == target).sum())
-            found += [
-                _edge(branch.source, target, passages, group, tried)
-                for group in _orbits(passages.starts[rows], rows, branch.frame.centre)
-            ]
+        sources.append(torch.full_like(which, branch.source))
+        targets.append(goals[goal])
+    names = Aims.__dataclass_fields__
+    aims = Aims(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
+    shots = shoot(flow, aims)
+    return _hits(shots, torch.cat(sources), torch.cat(targets), known)
+
+
+def _aims(
+    branch: Branches, goals: States, left: Tensor, directions: Tensor, times: Counts
+) -> Aims:
+    size, frame = len(goals), branch.frame
+    return Aims(
+        frame.centre.expand(size, -1),
+        frame.axes.expand(size, -1, -1),
+        goals,
+        left,
+        directions,
+        times,
+    )
+
+
+def _new_ground(
+    branch: Branches,
+    goals: Counts,
+    states: OtherStates,
+    directions: Tensor,
+    away: Float[Tensor, "n m"],
+    known: Sequence[_Orbit],
+) -> Float[Tensor, "n m"]:
+    """Approaches worth a shot: others become infinite.
+
+    Not those that come no nearer than the source is, nor any that lie beside an orbit
+    to the same goal that is known already.
+    """
+    apart = (states - branch.frame.centre).norm(dim=1)
+    worth = torch.where(away < NEARER * apart, away, torch.inf)
+    # A circle of n directions has a step of 2 pi / n.
+    beside = 2 * math.pi / len(directions)
+    for orbit in known:
+        if orbit.edge.source == branch.source and orbit.edge.target >= 0:
+            close = (directions - orbit.direction).norm(dim=1) <= beside
+            column = int(torch.nonzero(goals == orbit.edge.target)[0, 0])
+            worth[close, column] = torch.inf
+    return worth
+
+
+def _hits(
+    shots: Shots, sources: Counts, targets: Counts, known: Sequence[_Orbit]
+) -> list[SaddleEdge]:
+    """One edge for each orbit that was hit and is not known."""
+    found = []
+    pairs = torch.stack([sources, targets], 1)
+    for source, target in torch.unique(pairs[shots.hit], dim=0).tolist():
+        aimed = (sources == source) & (targets == target)
+        rows = torch.nonzero(aimed & shots.hit)[:, 0]
+        same = [
+            orbit.direction
+            for orbit in known
+            if (orbit.edge.source, orbit.edge.target) == (source, target)
+        ]
+        for group in _orbits(shots.directions[rows], SAME_ORBIT):
+            first = shots.directions[rows[group[0]]]
+            if all(float((first - other).norm()) > SAME_ORBIT for other in same):
+                found.append(
+                    _edge(source, target, shots, rows[group], int(aimed.sum()))
+                )
     return found
 
 

@@ -27,7 +27,10 @@ from captum_dynamics.topology._flow import Flow
 LARGEST_TURN = 0.3  # of the direction in one step, in radians
 SETTLED_TURN = 1e-2  # a smaller one solves the equation at this T well enough
 LATER = 6  # steps that T grows by then
+FINAL_TURN = 1e-4  # what a hit may still be away from the direction that solves it
 ITERATIONS = 60
+PATIENCE = 10  # iterations in which a passage must come closer
+PROGRESS = 0.9  # by this factor
 LONGEST = 4000  # steps; a trajectory that takes longer is left alone
 
 Axes = Float[Tensor, "n u d"]
@@ -73,45 +76,45 @@ class Shots:
         directions: the last directions (n, u).
         distances: closest passage (n,) by the goal.
         steps: steps (n,) until then.
+        hit: whether the passage is close, and the direction has settled (n,).
     """
 
     directions: Directions
     distances: PerPoint
     steps: Counts
-
-    @property
-    def hit(self) -> Mask:
-        """Whether the passage is close enough to be a connection (n,)."""
-        return self.distances < PASSAGE
+    hit: Mask
 
 
 @torch.no_grad()
 def shoot(flow: Flow, aims: Aims) -> Shots:
     """Turn every direction until its trajectory passes by the goal, or time is up."""
-    directions = aims.directions.clone()
+    directions, times = aims.directions.clone(), aims.times.clone()
     distances = aims.centres.new_full((len(aims),), torch.inf)
-    steps, times = torch.zeros_like(aims.times), aims.times.clone()
+    steps = torch.zeros_like(times)
+    hit = torch.zeros_like(times, dtype=torch.bool)
+    best = torch.full_like(distances, torch.inf)  # when hope was last checked
     active = torch.arange(len(aims), device=times.device)
-    for _ in range(ITERATIONS):
+    for iteration in range(ITERATIONS):
         if not len(active):
             break
         part, now = aims[active], directions[active]
         tangent = _tangent_space(now)
         missed, slopes, away, when = _fly(flow, part, now, tangent, times[active])
-        closer = away < distances[active]
-        distances[active] = torch.where(closer, away, distances[active])
-        steps[active] = torch.where(closer, when, steps[active])
         turn = _linalg.solve(slopes, -missed)
-        size = turn.norm(dim=1, keepdim=True)
-        turn = turn * (LARGEST_TURN / size).clamp_max(1.0)
+        size = turn.norm(dim=1)
+        distances[active], steps[active] = away, when
+        hit[active] = (away < PASSAGE) & (size < FINAL_TURN)
+        turn = turn * (LARGEST_TURN / size).clamp_max(1.0)[:, None]
         new = now + (turn[:, None] @ tangent)[:, 0]
-        open_still = (distances[active] >= PASSAGE) & torch.isfinite(size[:, 0])
-        # The direction of a hit stays the one that hit.
-        new = torch.where(open_still[:, None], new / new.norm(dim=1)[:, None], now)
-        directions[active] = new
-        times[active] += LATER * (size[:, 0] < SETTLED_TURN)
-        active = active[open_still & (times[active] < LONGEST)]
-    return Shots(directions, distances, steps)
+        going = ~hit[active] & torch.isfinite(size) & (times[active] < LONGEST)
+        if iteration % PATIENCE == 0:
+            going &= away < best[active] * PROGRESS
+            best[active] = torch.minimum(best[active], away)
+        rows = active[going]
+        directions[rows] = (new / new.norm(dim=1, keepdim=True))[going]
+        times[rows] += LATER * (size[going] < SETTLED_TURN)
+        active = rows
+    return Shots(directions, distances, steps, hit)
 
 
 def unstable_left(linearization: Linearization, row: int) -> Float[Tensor, "u d"]:

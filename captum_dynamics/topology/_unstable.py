@@ -43,6 +43,13 @@ class UnstableFrame:
         starts: States = self.centre + directions.to(self.axes) @ self.axes
         return starts
 
+    def directions(self, states: States) -> Float[Tensor, "n u"]:
+        """Unit vectors (n, u) in which states lie, as seen from the centre."""
+        away = (states - self.centre).T
+        parts: Tensor = torch.linalg.lstsq(self.axes.T, away).solution.T
+        unit: Tensor = parts / parts.norm(dim=1, keepdim=True)
+        return unit
+
 
 def unstable_frame(linearization: Linearization, row: int) -> UnstableFrame:
     """The scaled axes at one point: s |lambda_i|^-n r_i.

@@ -28,8 +28,8 @@ class FixedPointGraph:
     the number `flips` of real multipliers below -1, `multiplicity`, `degenerate`, plane
     coordinates `x` and `y` (principal components of the points), the decay time
     `time_constant`, and for attractors, where states were sampled, `basin_fraction`
-    with its Wilson 95 % interval `basin_low`, `basin_high`. Ends that are no known
-    point say whether they are `at_rest` and whether one of them `diverged`.
+    with its Wilson 95 % interval `basin_low`, `basin_high`. Ends of branches that are
+    no known point say whether they are `at_rest` and whether one of them `diverged`.
 
     Edges p -> q carry how they were found: `kind`, `side` of the branch, the number
     `directions` that went there of all `tried`, `transit_steps`, `distance` to q at the
@@ -116,6 +116,8 @@ def counted(count: int, noun: str) -> str:
 def _describe_end(node: int, data: dict[str, Any]) -> str:
     if data["kind"] != "unresolved":
         return str(node)
+    if "at_rest" not in data:
+        return f"{node} (no known saddle)"
     if data.get("diverged"):
         return f"{node} (runs off)"
     return f"{node} (at rest)" if data.get("at_rest") else f"{node} (still moves)"

@@ -235,12 +235,7 @@ class _Builder:
         if not known:
             target = self.graph.number_of_nodes()
             self.graph.add_node(
-                target,
-                kind="unresolved",
-                stability="unknown",
-                unstable_dim=-1,
-                at_rest=False,
-                diverged=False,
+                target, kind="unresolved", stability="unknown", unstable_dim=-1
             )
         kind = "connecting_orbit" if drop == 1 else "connecting_family"
         data = {

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ import captum_dynamics as cd
 from captum_dynamics.tasks.flipflop import flipflop_fixed_points, load_flipflop
 from captum_dynamics.testing import systems
 from captum_dynamics.testing.systems import KnownSystem
+from captum_dynamics.topology import AuditVerdict
 
 DATA = Path(__file__).parents[1] / "data"
 SEED = torch.Generator().manual_seed(0)
@@ -75,6 +77,61 @@ def test_families_of_orbits_lead_from_the_centre_to_edges_of_the_cube() -> None:
     ]
     assert len({(a, b) for a, b, _ in families}) == len(families) == 12
     assert {drop for *_, drop in families} == {2}
+
+
+def tilted_rings() -> tuple[cd.DynamicsMap, torch.Tensor]:
+    """Two rings side by side, each with one attractor and, opposite, one saddle.
+
+    Together they are a torus: two ways lead around each ring from saddle to attractor.
+    """
+    tilt = torch.tensor([0.15, 0.0], dtype=torch.float64)
+
+    def one(h: torch.Tensor) -> torch.Tensor:
+        return h * (1.5 - 0.5 * h.square().sum(1, keepdim=True)) + tilt
+
+    dynamics = cd.FunctionAdapter(
+        lambda h, x: torch.cat([one(h[:, :2]), one(h[:, 2:])], 1),
+        4,
+        0,
+        box=(-1.2 * torch.ones(4), 1.2 * torch.ones(4)),
+    )
+    # On the axis r / 2 - r^3 / 2 + tilt = 0; the root between these is the origin's.
+    low, _, high = sorted(np.roots([-0.5, 0.0, 0.5, 0.15]).real)
+    states = [[a, 0.0, b, 0.0] for a in (low, high) for b in (low, high)]
+    return dynamics, torch.tensor(states, dtype=torch.float64)
+
+
+def test_two_orbits_between_the_same_points_are_two_edges() -> None:
+    dynamics, states = tilted_rings()
+    points = cd.find_fixed_points(dynamics, states, torch.zeros(1, 0))
+    linear = cd.linearize(dynamics, points)
+    assert linear.unstable_dims.tolist() == [2, 1, 1, 0]
+    graph = cd.connect(dynamics, linear, basin_samples=0)
+    pairs = [(0, 1), (0, 2), (1, 3), (2, 3)]
+    assert Counter(drop_one(graph.graph)) == Counter(2 * pairs)
+    # The homology is that of a torus. The sources inside of the rings are missing, so
+    # that it is not that of a ball.
+    assert graph.audit.betti == (1, 2, 1)
+    assert graph.audit.verdict is AuditVerdict.REFUTED
+
+
+def test_a_border_that_comes_to_no_known_saddle_is_shown() -> None:
+    system = systems.uncoupled_switches(2)
+    gone = int(torch.nonzero(system.unstable_dims == 1)[-1, 0])
+    kept = system.states[torch.arange(9) != gone]
+    points = cd.find_fixed_points(system.dynamics, kept, system.inputs)
+    graph = cd.connect(
+        system.dynamics, cd.linearize(system.dynamics, points), basin_samples=0
+    )
+    (border,) = (
+        (a, b, data)
+        for a, b, data in graph.graph.edges(data=True)
+        if data["kind"] == "border"
+    )
+    assert graph.graph.nodes[border[0]]["unstable_dim"] == 2
+    assert not border[2]["verified"]
+    assert f"-> {border[1]} (no known saddle): the border" in graph.summary()
+    assert "is no known point" in graph.audit.summary()
 
 
 def face(graph: nx.MultiDiGraph, node: int) -> set[int]:
