@@ -104,63 +104,72 @@ def split(flow: Flow, borders: Borders) -> Borders:
 
 def track(flow: Flow, borders: Borders, saddles: OtherStates) -> Passages:
     """Follow what lies between the neighbours until it comes close to a saddle."""
-    left, right, starts = borders.left, borders.right, borders.left
-    count, device = len(borders), left.device
-    targets = torch.full((count,), -1, device=device)
-    distances = left.new_full((count,), torch.inf)
-    steps = torch.zeros(count, dtype=torch.long, device=device)
-    idle = torch.zeros(count, dtype=torch.long, device=device)
-    active = torch.arange(count if len(saddles) else 0, device=device)
-    taken = torch.zeros_like(steps)
+    tracks = _Tracks(flow, borders, saddles)
+    active = torch.arange(len(borders) if len(saddles) else 0, device=saddles.device)
+    starts = borders.left.clone()
     for stage in range(STAGES):
         if not len(active):
             break
-        a, b = _halve(flow, left[active], right[active], borders.left_basins[active])
+        tracks.halve(active)
         if stage == 0:
-            starts = starts.clone()
-            starts[active] = a
-        before = distances[active]
-        going = torch.arange(len(active), device=device)
+            starts[active] = tracks.left[active]
+        before = tracks.distances[active]
+        tracks.advance(active)
+        closer = tracks.distances[active] < before
+        tracks.idle[active] = torch.where(closer, 0, tracks.idle[active] + 1)
+        going = tracks.distances[active] > PASSAGE
+        active = active[going & (tracks.idle[active] < IDLE_STAGES)]
+    return Passages(starts, tracks.targets, tracks.distances, tracks.steps)
+
+
+class _Tracks:
+    """Pairs of neighbours on their way, and the closest passage of each so far."""
+
+    def __init__(self, flow: Flow, borders: Borders, saddles: OtherStates) -> None:
+        self._flow = flow
+        self._saddles = saddles
+        self._basins = borders.left_basins
+        self.left, self.right = borders.left.clone(), borders.right.clone()
+        self.targets = torch.full_like(borders.owners, -1)
+        self.distances = torch.full_like(borders.left[:, 0], torch.inf)
+        self.steps = torch.zeros_like(borders.owners)
+        self.idle = torch.zeros_like(borders.owners)
+        self._taken = torch.zeros_like(borders.owners)
+
+    def halve(self, rows: Tensor) -> None:
+        """Bring neighbours together, without leaving the border between them."""
+        left, right = self.left[rows], self.right[rows]
+        for _ in range(HALVINGS):
+            middle = _between(left, right)
+            same = (self._flow.basins(middle) == self._basins[rows])[:, None]
+            left = torch.where(same, middle, left)
+            right = torch.where(same, right, middle)
+        self.left[rows], self.right[rows] = left, right
+
+    def advance(self, rows: Tensor) -> None:
+        """Iterate neighbours for as long as they stay together."""
         for _ in range(STEPS_A_STAGE):
-            away, nearest = _nearest(a[going], saddles)
-            rows = active[going]
-            closer = away < distances[rows]
-            targets[rows] = torch.where(closer, nearest, targets[rows])
-            steps[rows] = torch.where(closer, taken[rows], steps[rows])
-            distances[rows] = torch.minimum(away, distances[rows])
-            apart = (a[going] - b[going]).norm(dim=1)
-            together = apart <= APART * (1 + a[going].norm(dim=1))
-            going = going[together & (distances[rows] > PASSAGE)]
-            if not len(going):
+            left, right = self.left[rows], self.right[rows]
+            self._look(rows, left)
+            apart = (left - right).norm(dim=1) > APART * (1 + left.norm(dim=1))
+            going = ~apart & (self.distances[rows] > PASSAGE)
+            rows = rows[going]
+            if not len(rows):
                 break
-            a[going], b[going] = flow.step(a[going]), flow.step(b[going])
-            taken[active[going]] += 1
-        left, right = left.clone(), right.clone()
-        left[active], right[active] = a, b
-        idle[active] = torch.where(distances[active] < before, 0, idle[active] + 1)
-        active = active[(idle[active] < IDLE_STAGES) & (distances[active] > PASSAGE)]
-    return Passages(starts, targets, distances, steps)
+            self.left[rows] = self._flow.step(left[going])
+            self.right[rows] = self._flow.step(right[going])
+            self._taken[rows] += 1
+
+    def _look(self, rows: Tensor, states: States) -> None:
+        """Note which saddle is nearest, where none was so near before."""
+        away, nearest = torch.cdist(
+            states, self._saddles, compute_mode="donot_use_mm_for_euclid_dist"
+        ).min(1)
+        closer = away < self.distances[rows]
+        self.targets[rows] = torch.where(closer, nearest, self.targets[rows])
+        self.steps[rows] = torch.where(closer, self._taken[rows], self.steps[rows])
+        self.distances[rows] = torch.minimum(away, self.distances[rows])
 
 
 def _between(left: States, right: States) -> States:
     return left + SHARE * (right - left)
-
-
-def _halve(
-    flow: Flow, left: States, right: States, basins: Counts
-) -> tuple[States, States]:
-    """Bring neighbours together, without leaving the border between them."""
-    for _ in range(HALVINGS):
-        middle = _between(left, right)
-        on_left = (flow.basins(middle) == basins)[:, None]
-        left, right = (
-            torch.where(on_left, middle, left),
-            torch.where(on_left, right, middle),
-        )
-    return left, right
-
-
-def _nearest(states: States, others: OtherStates) -> tuple[PerPoint, Counts]:
-    gaps = torch.cdist(states, others, compute_mode="donot_use_mm_for_euclid_dist")
-    away, nearest = gaps.min(1)
-    return away, nearest

@@ -14,6 +14,7 @@ from captum_dynamics.completeness import audit_indices
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, Kind
 from captum_dynamics.linearization import Linearization
+from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._destinations import (
     UNRESOLVED,
     Destinations,
@@ -21,7 +22,8 @@ from captum_dynamics.topology._destinations import (
 )
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._nodes import finite, nodes
-from captum_dynamics.topology._saddle_edges import Branches, SaddleEdge, saddle_edges
+from captum_dynamics.topology._orbits import Branches, SaddleEdge
+from captum_dynamics.topology._shot_edges import shot_edges
 from captum_dynamics.topology._unstable import sphere, unstable_frame
 from captum_dynamics.topology.graph import FixedPointGraph
 
@@ -162,9 +164,16 @@ class _Builder:
     ) -> None:
         """Connect points with two or more unstable directions to saddles."""
         many = [branch for branch in branches if branch.frame.dim > 1]
-        for edge in saddle_edges(
-            self._flow, self._linearization, self._fixed, many, generator
-        ):
+        linear = self._linearization
+        dims = torch.where(self._fixed, linear.unstable_dims, -1)
+        tracked = border_edges(self._flow, linear, dims, many)
+        edges = [orbit.edge for orbit in tracked]
+        for dim in sorted({branch.frame.dim for branch in many}):
+            group = [branch for branch in many if branch.frame.dim == dim]
+            goals = torch.nonzero(dims == dim - 1)[:, 0]
+            known = tracked if dim == 2 else []
+            edges += shot_edges(self._flow, linear, goals, group, known, generator)
+        for edge in edges:
             self._add_saddle_edge(edge)
 
     def add_index_rule(self) -> None:
