@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 
 from captum_dynamics._typing import Counts
 from captum_dynamics.linearization import Linearization
-from captum_dynamics.topology._edge_tracking import PASSAGE, Borders, split, track
+from captum_dynamics.topology._edge_tracking import (
+    NEAR,
+    PASSAGE,
+    Borders,
+    Passages,
+    split,
+    track,
+)
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._landing import land, saddle
 from captum_dynamics.topology._orbits import (
     Branches,
     Orbit,
@@ -50,12 +59,13 @@ def border_edges(
     spheres = [_borders(b) for b in branches if b.frame.dim > 2]
     borders = _joined([*([split(flow, _joined(circles))] if circles else []), *spheres])
     passages = track(flow, borders, linearization.points.states[saddles])
+    passages = _landed(flow, linearization, saddles, passages)
     named = torch.cat([saddles, saddles.new_tensor([-1])])
     found: list[Orbit] = []
     for branch in branches:
         rows = torch.nonzero(borders.owners == branch.source)[:, 0]
         directions = branch.frame.directions(passages.starts[rows])
-        near = passages.distances[rows] < PASSAGE
+        near = passages.distances[rows] <= PASSAGE
         targets = named[torch.where(near, passages.targets[rows], -1)]
         for target in torch.unique(targets).tolist():
             own = torch.nonzero(targets == target)[:, 0]
@@ -73,6 +83,21 @@ def border_edges(
                 )
                 found.append(Orbit(edge, directions[members[0]]))
     return found
+
+
+def _landed(
+    flow: Flow, linearization: Linearization, saddles: Counts, passages: Passages
+) -> Passages:
+    """Take trajectories that came near a saddle all the way to it."""
+    rows = torch.nonzero(passages.distances < NEAR)[:, 0]
+    goals = [saddle(linearization, row) for row in saddles.tolist()]
+    aims = [goals[target] for target in passages.targets[rows].tolist()]
+    distances, steps = land(flow, passages.states[rows], aims)
+    return replace(
+        passages,
+        distances=passages.distances.index_copy(0, rows, distances),
+        steps=passages.steps.index_add(0, rows, steps),
+    )
 
 
 def _borders(branch: Branches) -> Borders:

@@ -17,12 +17,13 @@ from captum_dynamics._typing import Counts, OtherStates, PerPoint, States
 from captum_dynamics.topology._flow import Flow
 
 PASSAGE = 1e-4  # a trajectory that comes so near to a saddle is on its way there
+NEAR = 1e-2  # a passage from which the rest of the way is a matter of landing
 APART = 1e-6  # neighbours farther from each other no longer show what lies between
 # Not the middle: where a map is symmetric, that would be a state on the border itself,
 # which goes to no attractor.
 SHARE = 0.47
 HALVINGS = 26  # bring neighbours from APART to a few hundred units of rounding
-SPLITS = 12  # halvings that look for further basins between two neighbours
+SPLITS = 24  # halvings that look for further basins between two neighbours
 LARGEST_SPLIT = 2048  # pairs; a border that needs more of them has no simple shape
 STAGES = 16
 IDLE_STAGES = 3  # that bring a trajectory no nearer to any saddle: it goes elsewhere
@@ -71,12 +72,14 @@ class Passages:
         targets: saddle (n,) that came nearest, a row of those given, or -1.
         distances: closest passage (n,) by that saddle.
         steps: steps (n,) until then.
+        states: where they were then (n, d).
     """
 
     starts: States
     targets: Counts
     distances: PerPoint
     steps: Counts
+    states: States
 
 
 def split(flow: Flow, borders: Borders) -> Borders:
@@ -117,9 +120,11 @@ def track(flow: Flow, borders: Borders, saddles: OtherStates) -> Passages:
         tracks.advance(active)
         closer = tracks.distances[active] < before
         tracks.idle[active] = torch.where(closer, 0, tracks.idle[active] + 1)
-        going = tracks.distances[active] > PASSAGE
+        going = tracks.distances[active] > NEAR
         active = active[going & (tracks.idle[active] < IDLE_STAGES)]
-    return Passages(starts, tracks.targets, tracks.distances, tracks.steps)
+    return Passages(
+        starts, tracks.targets, tracks.distances, tracks.steps, tracks.nearest
+    )
 
 
 class _Tracks:
@@ -133,6 +138,7 @@ class _Tracks:
         self.targets = torch.full_like(borders.owners, -1)
         self.distances = torch.full_like(borders.left[:, 0], torch.inf)
         self.steps = torch.zeros_like(borders.owners)
+        self.nearest = borders.left.clone()
         self.idle = torch.zeros_like(borders.owners)
         self._taken = torch.zeros_like(borders.owners)
 
@@ -167,6 +173,7 @@ class _Tracks:
         ).min(1)
         closer = away < self.distances[rows]
         self.targets[rows] = torch.where(closer, nearest, self.targets[rows])
+        self.nearest[rows] = torch.where(closer[:, None], states, self.nearest[rows])
         self.steps[rows] = torch.where(closer, self._taken[rows], self.steps[rows])
         self.distances[rows] = torch.minimum(away, self.distances[rows])
 

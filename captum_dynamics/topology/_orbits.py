@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from captum_dynamics._typing import Counts, OtherStates, PerPoint, States
+from captum_dynamics.topology._destinations import Destinations
 from captum_dynamics.topology._unstable import UnstableFrame
 
 
@@ -20,13 +21,18 @@ class Branches:
         source: row of the point.
         frame: its unstable axes.
         directions: unit vectors (m, u).
-        basins: attractor (m,) that each trajectory reached, or -1.
+        ends: where the trajectories (m,) ended.
     """
 
     source: int
     frame: UnstableFrame
     directions: Tensor
-    basins: Counts
+    ends: Destinations
+
+    @property
+    def basins(self) -> Counts:
+        """Attractor (m,) that each trajectory reached, or -1."""
+        return self.ends.targets
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from captum_dynamics import _linalg
 from captum_dynamics._typing import Counts, Mask, PerPoint, States
-from captum_dynamics.linearization import Linearization
 from captum_dynamics.topology._edge_tracking import PASSAGE
 from captum_dynamics.topology._flow import Flow
 
@@ -76,12 +75,14 @@ class Shots:
         directions: the last directions (n, u).
         distances: closest passage (n,) by the goal.
         steps: steps (n,) until then.
+        states: where the trajectory was then (n, d).
         hit: whether the passage is close, and the direction has settled (n,).
     """
 
     directions: Directions
     distances: PerPoint
     steps: Counts
+    states: States
     hit: Mask
 
 
@@ -90,7 +91,7 @@ def shoot(flow: Flow, aims: Aims) -> Shots:
     """Turn every direction until its trajectory passes by the goal, or time is up."""
     directions, times = aims.directions.clone(), aims.times.clone()
     distances = aims.centres.new_full((len(aims),), torch.inf)
-    steps = torch.zeros_like(times)
+    steps, states = torch.zeros_like(times), aims.centres.clone()
     hit = torch.zeros_like(times, dtype=torch.bool)
     best = torch.full_like(distances, torch.inf)  # when hope was last checked
     active = torch.arange(len(aims), device=times.device)
@@ -99,10 +100,12 @@ def shoot(flow: Flow, aims: Aims) -> Shots:
             break
         part, now = aims[active], directions[active]
         tangent = _tangent_space(now)
-        missed, slopes, away, when = _fly(flow, part, now, tangent, times[active])
+        missed, slopes, away, when, nearest = fly(
+            flow, part, now, tangent, times[active]
+        )
         turn = _linalg.solve(slopes, -missed)
         size = turn.norm(dim=1)
-        distances[active], steps[active] = away, when
+        distances[active], steps[active], states[active] = away, when, nearest
         hit[active] = (away < PASSAGE) & (size < FINAL_TURN)
         turn = turn * (LARGEST_TURN / size).clamp_max(1.0)[:, None]
         new = now + (turn[:, None] @ tangent)[:, 0]
@@ -114,20 +117,7 @@ def shoot(flow: Flow, aims: Aims) -> Shots:
         directions[rows] = (new / new.norm(dim=1, keepdim=True))[going]
         times[rows] += LATER * (size[going] < SETTLED_TURN)
         active = rows
-    return Shots(directions, distances, steps, hit)
-
-
-def unstable_left(linearization: Linearization, row: int) -> Float[Tensor, "u d"]:
-    """An orthonormal basis of the unstable left eigenspace of one point."""
-    values = linearization.eigenvalues[row]
-    chosen = (values.abs() > 1 + linearization.margin) & (values.imag >= 0)
-    basis = []
-    rows = linearization.left_eigenvectors[row][chosen]
-    for value, vector in zip(values[chosen], rows, strict=True):
-        turns = float(value.imag) != 0
-        basis += [vector.real, vector.imag] if turns else [vector.real]
-    frame: Tensor = torch.linalg.qr(torch.stack(basis, 1)).Q.T
-    return frame
+    return Shots(directions, distances, steps, states, hit)
 
 
 def _tangent_space(directions: Directions) -> Float[Tensor, "n v u"]:
@@ -137,16 +127,16 @@ def _tangent_space(directions: Directions) -> Float[Tensor, "n v u"]:
     return across
 
 
-def _fly(
+def fly(
     flow: Flow,
     aims: Aims,
     directions: Directions,
     tangent: Float[Tensor, "n v u"],
     times: Counts,
-) -> tuple[Across, Float[Tensor, "n v v"], PerPoint, Counts]:
+) -> tuple[Across, Float[Tensor, "n v v"], PerPoint, Counts, States]:
     """Miss along the unstable directions of the goal at T, and its slope.
 
-    Also the closest passage until a little later, and its time.
+    Also the closest passage until a little later, its time and its state.
     """
     count, across = tangent.shape[:2]
     states = aims.centres + (directions[:, None] @ aims.axes)[:, 0]
@@ -154,7 +144,7 @@ def _fly(
     missed = torch.zeros_like(states)
     slopes = torch.zeros_like(moved)
     away = (states - aims.goals).norm(dim=1)
-    when = torch.zeros_like(times)
+    when, nearest = torch.zeros_like(times), states
     last = int(times.max())
     for time in range(1, last + LATER + 1):
         if time <= last:
@@ -165,9 +155,10 @@ def _fly(
         closer = (distance < away) & (time <= times + LATER)
         away = torch.where(closer, distance, away)
         when = torch.where(closer, time, when)
+        nearest = torch.where(closer[:, None], states, nearest)
         due = times == time
         missed = torch.where(due[:, None], gaps, missed)
         slopes = torch.where(due.repeat_interleave(across)[:, None], moved, slopes)
     missed_part = (aims.left @ missed[:, :, None])[:, :, 0]
     slope_part = aims.left @ slopes.reshape(count, across, -1).mT
-    return missed_part, slope_part, away, when
+    return missed_part, slope_part, away, when, nearest

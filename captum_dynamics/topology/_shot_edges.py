@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -11,7 +12,9 @@ from torch import Tensor
 
 from captum_dynamics._typing import Counts, OtherStates, States
 from captum_dynamics.linearization import Linearization
+from captum_dynamics.topology._edge_tracking import NEAR, PASSAGE
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._landing import Saddle, land, saddle
 from captum_dynamics.topology._orbits import (
     Branches,
     Orbit,
@@ -20,12 +23,14 @@ from captum_dynamics.topology._orbits import (
     orbits,
     saddle_edge,
 )
-from captum_dynamics.topology._shooting import Aims, Shots, shoot, unstable_left
+from captum_dynamics.topology._shooting import Aims, Shots, shoot
 from captum_dynamics.topology._unstable import sphere
 
 NEIGHBOURS = 6  # of a direction, among which closest approaches are compared
 SHOTS = 12  # at one goal from one point, at most
-AIMS_A_DIRECTION = 4  # directions tried, for each that is followed to its attractor
+AIMS_ON_CIRCLE = 4  # directions tried, for each that is followed to its attractor
+AIMS_ON_SPHERE = 8  # and twice as many, even ones and flat ones
+DECADES = 4  # over which components of the flat ones spread
 LONGEST_APPROACH = 2000  # steps in which an approach to a goal is looked for
 NEARER = 0.9  # share of the distance of two points that an approach must come within
 SAME_ORBIT = 1e-3  # distance of two directions of shots along one and the same orbit
@@ -50,17 +55,17 @@ def shot_edges(
         known: orbits that were found before and shall not be found again.
         generator: source of randomness.
     """
-    left = {int(goal): unstable_left(linearization, int(goal)) for goal in goals}
+    ends = {int(goal): saddle(linearization, int(goal)) for goal in goals}
     # Without left modes there is no equation to solve.
-    left = {goal: b for goal, b in left.items() if bool(torch.isfinite(b).all())}
-    if not left:
+    ends = {g: end for g, end in ends.items() if bool(torch.isfinite(end.left).all())}
+    if not ends:
         return []
-    goals = torch.tensor(list(left), device=goals.device)
-    bases, states = torch.stack(list(left.values())), linearization.points.states[goals]
+    goals = torch.tensor(list(ends), device=goals.device)
+    bases = torch.stack([end.left for end in ends.values()])
+    states = linearization.points.states[goals]
     parts, sources, targets = [], [], []
     for branch in branches:
-        count = AIMS_A_DIRECTION * len(branch.directions)
-        directions = sphere(branch.frame.dim, count, generator).to(states)
+        directions = _directions(branch, generator).to(states)
         away, when = _approaches(flow, branch.frame.starts(directions), states)
         away = _new_ground(branch, goals, states, directions, away, known)
         which, goal = _candidates(directions, away)
@@ -73,8 +78,38 @@ def shot_edges(
         targets.append(goals[goal])
     names = Aims.__dataclass_fields__
     aims = Aims(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
-    shots = shoot(flow, aims)
-    return _hits(shots, torch.cat(sources), torch.cat(targets), known)
+    aimed = torch.cat(targets)
+    shots = _landed(flow, shoot(flow, aims), [ends[int(goal)] for goal in aimed])
+    return _hits(shots, torch.cat(sources), aimed, known)
+
+
+def _directions(branch: Branches, generator: torch.Generator | None) -> Tensor:
+    """Directions (m, u) to try; on a sphere, many of them close to a plane of axes.
+
+    Where one direction grows faster than another, the way along the slow one starts in
+    a thin wedge, which an even sample misses.
+    """
+    dim, count = branch.frame.dim, len(branch.directions)
+    if dim == 2:
+        return sphere(dim, AIMS_ON_CIRCLE * count, generator)
+    even = sphere(dim, AIMS_ON_SPHERE * count, generator)
+    draws = torch.rand(even.shape, generator=generator, dtype=even.dtype)
+    flat = even * 10 ** (-DECADES * draws)
+    return torch.cat([even, flat / flat.norm(dim=1, keepdim=True)])
+
+
+def _landed(flow: Flow, shots: Shots, ends: list[Saddle]) -> Shots:
+    """Take shots that came near their goal all the way to it."""
+    rows = torch.nonzero(~shots.hit & (shots.distances < NEAR))[:, 0]
+    near = [ends[row] for row in rows.tolist()]
+    distances, steps = land(flow, shots.states[rows], near)
+    hit = shots.hit.index_copy(0, rows, distances <= PASSAGE)
+    return replace(
+        shots,
+        distances=shots.distances.index_copy(0, rows, distances),
+        steps=shots.steps.index_add(0, rows, steps),
+        hit=hit,
+    )
 
 
 def _aims(
@@ -93,7 +128,7 @@ def _aims(
 
 def _new_ground(
     branch: Branches,
-    goals: Counts,
+    goals: Int[Tensor, " m"],
     states: OtherStates,
     directions: Tensor,
     away: Float[Tensor, "n m"],

@@ -15,6 +15,9 @@ from captum_dynamics.linearization import Linearization
 # Distances from a point p, relative to 1 + |p|, at which branches start.
 FIRST_STEP = 1e-5
 LARGEST_STEP = 1e-2  # beyond it a start has left the linear neighbourhood
+# The square of a weak axis, by which the manifold bends, stays below a strong one. Then
+# starts surround the point on its manifold, and all borders cross between them.
+SURROUNDING_STEP = 1e-5
 LEAST_STEP = 1e-9  # below it a start drowns in the rounding of the point itself
 
 Directions = Float[Tensor, "m u"]
@@ -51,13 +54,15 @@ class UnstableFrame:
         return unit
 
 
-def unstable_frame(linearization: Linearization, row: int) -> UnstableFrame:
+def unstable_frame(
+    linearization: Linearization, row: int, *, largest: float = LARGEST_STEP
+) -> UnstableFrame:
     """The scaled axes at one point: s |lambda_i|^-n r_i.
 
     n is such that the weakest direction has shrunk to the first step, or the strongest
     to the least: all of them then reach the same distance together, where a round
     sphere would follow the strongest alone. Where rates differ so much that no n does
-    both, the strongest directions still lead.
+    both, the strongest directions still lead. No axis is longer than `largest`.
     """
     values = linearization.eigenvalues[row]
     sizes = values.abs()
@@ -77,7 +82,7 @@ def unstable_frame(linearization: Linearization, row: int) -> UnstableFrame:
         math.log(1 / LEAST_STEP) / math.log(max(rates)),
     )
     shrunk = torch.tensor([rate**-steps for rate in rates]).to(frame)
-    lengths = (1 + centre.norm()) * shrunk.clamp(LEAST_STEP, LARGEST_STEP)
+    lengths = (1 + centre.norm()) * shrunk.clamp(LEAST_STEP, largest)
     return UnstableFrame(centre, lengths[:, None] * frame)
 
 

@@ -24,7 +24,13 @@ from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._nodes import finite, nodes
 from captum_dynamics.topology._orbits import Branches, SaddleEdge
 from captum_dynamics.topology._shot_edges import shot_edges
-from captum_dynamics.topology._unstable import sphere, unstable_frame
+from captum_dynamics.topology._unstable import (
+    LARGEST_STEP,
+    SURROUNDING_STEP,
+    UnstableFrame,
+    sphere,
+    unstable_frame,
+)
 from captum_dynamics.topology.graph import FixedPointGraph
 
 
@@ -99,8 +105,8 @@ def connect(
             "basin_states", basin_states, dynamics.state_dim, points.states.device
         )
     builder = _Builder(dynamics, linearization, max_steps, show_progress)
-    branches = builder.add_branches(directions, generator)
-    builder.add_saddle_edges(branches, generator)
+    followed = builder.add_branches(directions, generator)
+    builder.add_saddle_edges(followed, directions, generator)
     builder.add_index_rule()
     starts = basin_states
     if starts is None:
@@ -140,41 +146,68 @@ class _Builder:
     def add_branches(
         self, count: int, generator: torch.Generator | None
     ) -> list[Branches]:
-        """Follow the unstable directions of every fixed point."""
-        unstable = self._fixed & (self._linearization.unstable_dims > 0)
-        sources = torch.nonzero(unstable)[:, 0].tolist()
-        if not sources:
-            return []
-        frames = [unstable_frame(self._linearization, source) for source in sources]
-        directions = [
-            sphere(frame.dim, count, generator).to(frame.axes) for frame in frames
-        ]
-        starts = [frame.starts(d) for frame, d in zip(frames, directions, strict=True)]
-        ends = self._flow.follow(torch.cat(starts), "Branches")
-        branches, first = [], 0
-        for source, frame, own in zip(sources, frames, directions, strict=True):
-            rows = torch.arange(first, first + len(own), device=own.device)
-            self._add_edges(source, ends, rows)
-            branches.append(Branches(source, frame, own, ends.targets[rows]))
-            first += len(own)
+        """Follow the unstable directions of every fixed point to attractors."""
+        frames = self._frames(1, LARGEST_STEP)
+        branches = self._branches(frames, count, generator)
+        for branch in branches:
+            self._add_edges(branch)
         return branches
 
     def add_saddle_edges(
-        self, branches: list[Branches], generator: torch.Generator | None
+        self,
+        followed: list[Branches],
+        count: int,
+        generator: torch.Generator | None,
     ) -> None:
         """Connect points with two or more unstable directions to saddles."""
-        many = [branch for branch in branches if branch.frame.dim > 1]
+        frames = self._frames(2, SURROUNDING_STEP)
+        branches = self._branches(frames, count, generator)
         linear = self._linearization
         dims = torch.where(self._fixed, linear.unstable_dims, -1)
-        tracked = border_edges(self._flow, linear, dims, many)
+        tracked = border_edges(self._flow, linear, dims, branches)
         edges = [orbit.edge for orbit in tracked]
-        for dim in sorted({branch.frame.dim for branch in many}):
-            group = [branch for branch in many if branch.frame.dim == dim]
+        for dim in sorted({branch.frame.dim for branch in branches}):
+            # On a sphere, starts near the slow axes matter more than a closed surface.
+            near = branches if dim == 2 else followed
+            group = [branch for branch in near if branch.frame.dim == dim]
             goals = torch.nonzero(dims == dim - 1)[:, 0]
             known = tracked if dim == 2 else []
             edges += shot_edges(self._flow, linear, goals, group, known, generator)
         for edge in edges:
             self._add_saddle_edge(edge)
+
+    def _frames(self, least: int, largest: float) -> dict[int, UnstableFrame]:
+        """The unstable axes of every fixed point with enough unstable dimensions."""
+        chosen = self._fixed & (self._linearization.unstable_dims >= least)
+        return {
+            row: unstable_frame(self._linearization, row, largest=largest)
+            for row in torch.nonzero(chosen)[:, 0].tolist()
+        }
+
+    def _branches(
+        self,
+        frames: dict[int, UnstableFrame],
+        count: int,
+        generator: torch.Generator | None,
+    ) -> list[Branches]:
+        """Follow directions from all points at once."""
+        if not frames:
+            return []
+        directions = [
+            sphere(frame.dim, count, generator).to(frame.axes)
+            for frame in frames.values()
+        ]
+        starts = [
+            frame.starts(own)
+            for frame, own in zip(frames.values(), directions, strict=True)
+        ]
+        ends = self._flow.follow(torch.cat(starts), "Branches")
+        branches, first = [], 0
+        for (source, frame), own in zip(frames.items(), directions, strict=True):
+            rows = torch.arange(first, first + len(own), device=own.device)
+            branches.append(Branches(source, frame, own, ends.select(rows)))
+            first += len(own)
+        return branches
 
     def add_index_rule(self) -> None:
         """Note whether the indices of all points must add up to 1, or why not."""
@@ -203,15 +236,15 @@ class _Builder:
         missed = int((ends.targets == UNRESOLVED).sum())
         self.graph.graph["basin_unresolved"] = missed / len(starts)
 
-    def _add_edges(self, source: int, ends: Destinations, rows: Tensor) -> None:
-        unstable = int(self._linearization.unstable_dims[source])
-        if unstable == 1:
+    def _add_edges(self, branch: Branches) -> None:
+        ends, rows = branch.ends, torch.arange(len(branch.ends.targets))
+        if branch.frame.dim == 1:
             for side, row in zip((1, -1), rows, strict=True):
-                self._add_edge(source, ends, row[None], len(rows), side)
+                self._add_edge(branch.source, ends, row[None], len(rows), side)
             return
-        for target in torch.unique(ends.targets[rows]):
-            group = rows[ends.targets[rows] == target]
-            self._add_edge(source, ends, group, len(rows), 0)
+        for target in torch.unique(ends.targets):
+            group = torch.nonzero(ends.targets == target)[:, 0]
+            self._add_edge(branch.source, ends, group, len(rows), 0)
 
     def _add_edge(
         self, source: int, ends: Destinations, rows: Tensor, tried: int, side: int
