@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from captum_dynamics.topology.audit import AuditVerdict, GraphAudit, audit_graph
 from captum_dynamics.topology.automaton import Automaton
 from captum_dynamics.topology.graph import FixedPointGraph
 from captum_dynamics.topology.heteroclinic import connect
@@ -14,11 +15,14 @@ from captum_dynamics.topology.transitions import TransitionGraph, find_transitio
 
 __all__ = [
     "Automaton",
+    "AuditVerdict",
     "FixedPointGraph",
+    "GraphAudit",
     "Shape",
     "SlowManifold",
     "TransitionCounts",
     "TransitionGraph",
+    "audit_graph",
     "connect",
     "count_transitions",
     "find_transitions",

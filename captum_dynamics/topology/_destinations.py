@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from captum_dynamics._execution import row_chunks
@@ -42,6 +43,16 @@ class Destinations:
     steps: Counts
     states: States
     residual_norms: PerPoint
+
+    def select(self, rows: Tensor) -> Destinations:
+        """Some of the trajectories."""
+        return Destinations(
+            self.targets[rows],
+            self.distances[rows],
+            self.steps[rows],
+            self.states[rows],
+            self.residual_norms[rows],
+        )
 
 
 def follow(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_dynamics.linearization import Linearization
+from captum_dynamics.topology.audit import GraphAudit, audit_graph
 
 if TYPE_CHECKING:
     Graph = nx.MultiDiGraph[int]
@@ -24,16 +25,25 @@ class FixedPointGraph:
     Node i is row i of the linearization. Nodes carry `kind` ("fixed_point",
     "slow_point", "spurious", "unconverged", or "unresolved" for ends that are no known
     point), `stability`, `unstable_dim`, `index`, `residual_norm`, `spectral_radius`,
-    `multiplicity`, `degenerate`, plane coordinates `x` and `y` (principal components
-    of the points), the decay time `time_constant`, and for attractors, where states
-    were sampled, `basin_fraction` with its Wilson 95 % interval `basin_low`,
-    `basin_high`. Ends that are no known point say whether they are `at_rest` and
-    whether one of them `diverged`.
+    the number `flips` of real multipliers below -1, `multiplicity`, `degenerate`, plane
+    coordinates `x` and `y` (principal components of the points), the decay time
+    `time_constant`, and for attractors, where states were sampled, `basin_fraction`
+    with its Wilson 95 % interval `basin_low`, `basin_high`. Ends of branches that are
+    no known point say whether they are `at_rest` and whether one of them `diverged`.
 
     Edges p -> q carry how they were found: `kind`, `side` of the branch, the number
     `directions` that went there of all `tried`, `transit_steps`, `distance` to q at the
-    end (or the residual there, where q is no known point), `unstable_drop`, and
-    `verified`: whether the end is inside the capture radius of an attractor.
+    end or at the closest passage (or the residual there, where q is no known point),
+    `unstable_drop`, and `verified`: whether the end is inside the capture radius of an
+    attractor, or the passage by a saddle below 1e-4. The kinds:
+
+    - "unstable_branch": one side of a single unstable direction;
+    - "unstable_directions": directions from one point that go to one attractor;
+    - "connecting_orbit": a single orbit to a saddle with one unstable dimension less;
+      two of them between the same points are two edges;
+    - "connecting_family": orbits to a saddle with fewer still, of which there is a
+      continuum: one edge, whatever their number;
+    - "border": states between two basins that come to no known saddle.
 
     A number that is not finite is left out, so that files of the graph stay plain.
 
@@ -65,6 +75,11 @@ class FixedPointGraph:
         }
 
     @property
+    def audit(self) -> GraphAudit:
+        """Whether points and connections fit together as they must."""
+        return audit_graph(self.graph)
+
+    @property
     def depth(self) -> Tensor:
         """Third principal component (n,) of the points; zero where there is none."""
         states = self.linearization.points.states
@@ -81,14 +96,14 @@ class FixedPointGraph:
         nodes = ", ".join(counted(count, name) for name, count in sorted(kinds.items()))
         lines = [f"{nodes}; {counted(self.graph.number_of_edges(), 'connection')}"]
         for source, target, data in self.graph.edges(data=True):
-            share = f"{data['directions']} of {data['tried']} directions"
             end = _describe_end(target, self.graph.nodes[target])
-            lines.append(f"  {source} -> {end}: {share}, {data['transit_steps']} steps")
+            lines.append(f"  {source} -> {end}: {_describe_edge(data)}")
         for node, fraction in self.basins.items():
             lines.append(f"  basin of {node}: {fraction:.1%} of sampled states")
         elsewhere = self.graph.graph.get("basin_unresolved", 0.0)
         if elsewhere > 0:
             lines.append(f"  no known attractor: {elsewhere:.1%} of sampled states")
+        lines.append(f"  {self.audit.summary()}")
         return "\n".join(lines)
 
 
@@ -101,9 +116,25 @@ def counted(count: int, noun: str) -> str:
 def _describe_end(node: int, data: dict[str, Any]) -> str:
     if data["kind"] != "unresolved":
         return str(node)
+    if "at_rest" not in data:
+        return f"{node} (no known saddle)"
     if data.get("diverged"):
         return f"{node} (runs off)"
     return f"{node} (at rest)" if data.get("at_rest") else f"{node} (still moves)"
+
+
+def _describe_edge(data: dict[str, Any]) -> str:
+    what = _BETWEEN_SADDLES.get(data.get("kind", ""))
+    if what is None:
+        what = f"{data['directions']} of {data['tried']} directions"
+    return f"{what}, {data['transit_steps']} steps"
+
+
+_BETWEEN_SADDLES = {
+    "connecting_orbit": "an orbit between saddles",
+    "connecting_family": "a family of orbits between saddles",
+    "border": "the border of two basins",
+}
 
 
 def _describe(data: dict[str, Any]) -> str:

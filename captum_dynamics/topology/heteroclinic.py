@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import networkx as nx
 import torch
 from torch import Tensor
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import Inputs, States
+from captum_dynamics._typing import States
+from captum_dynamics.completeness import audit_indices
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, Kind
-from captum_dynamics.linearization import Linearization, Stability
+from captum_dynamics.linearization import Linearization
+from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._destinations import (
     UNRESOLVED,
     Destinations,
     capture_radii,
-    follow,
+)
+from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._nodes import finite, nodes
+from captum_dynamics.topology._orbits import Branches, SaddleEdge
+from captum_dynamics.topology._shot_edges import shot_edges
+from captum_dynamics.topology._unstable import (
+    LARGEST_STEP,
+    SURROUNDING_STEP,
+    UnstableFrame,
+    sphere,
+    unstable_frame,
 )
 from captum_dynamics.topology.graph import FixedPointGraph
-
-# Distances from a point p, relative to 1 + |p|, at which branches start.
-FIRST_STEP = 1e-5
-LARGEST_STEP = 1e-2  # beyond it a start has left the linear neighbourhood
-LEAST_STEP = 1e-9  # below it a start drowns in the rounding of the point itself
 
 
 def connect(
@@ -46,6 +52,11 @@ def connect(
     together, and the attractors they reach become its targets. A branch that ends at
     no known attractor leads to a node of kind "unresolved": it is never dropped.
 
+    Connections between saddles follow: from two unstable directions by tracking the
+    borders between basins, from more by shooting at the points with one less, as far
+    as `directions` tell where to aim. Each ends in a passage by its saddle closer than
+    1e-4; see `FixedPointGraph` for the kinds of edges.
+
     Args:
         dynamics: the map.
         linearization: of distinct points, all under the same input.
@@ -65,6 +76,10 @@ def connect(
         TypeError: when `basin_states` are no floating tensor.
         ValueError: when the points do not share one input, or points or states do not
             fit the map.
+
+    References:
+        Skufca, Yorke and Eckhardt (2006), Phys. Rev. Lett. 96: edge tracking; Beyn
+        (1990), IMA J. Numer. Anal. 10: connecting orbits by projection.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -90,7 +105,9 @@ def connect(
             "basin_states", basin_states, dynamics.state_dim, points.states.device
         )
     builder = _Builder(dynamics, linearization, max_steps, show_progress)
-    builder.add_branches(directions, generator)
+    followed = builder.add_branches(directions, generator)
+    builder.add_saddle_edges(followed, directions, generator)
+    builder.add_index_rule()
     starts = basin_states
     if starts is None:
         starts = _basin_box(dynamics, points, basin_samples, generator)
@@ -109,39 +126,106 @@ class _Builder:
         show_progress: bool,
     ) -> None:
         self.graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
-        self._dynamics = dynamics
         self._linearization = linearization
-        self._max_steps = max_steps
-        self._show = show_progress
         points = linearization.points
         self._fixed = points.kind == Kind.FIXED
         self._attractors = torch.nonzero(
             self._fixed & (linearization.unstable_dims == 0)
         )[:, 0]
-        self._capture = capture_radii(points.states, points.states[self._attractors])
-        self.graph.add_nodes_from(_nodes(linearization))
+        attractors = points.states[self._attractors]
+        self._flow = Flow(
+            dynamics,
+            points.inputs[0],
+            attractors,
+            capture_radii(points.states, attractors),
+            max_steps,
+            show_progress,
+        )
+        self.graph.add_nodes_from(nodes(linearization))
 
-    def add_branches(self, count: int, generator: torch.Generator | None) -> None:
-        """Follow the unstable directions of every fixed point."""
-        unstable = self._fixed & (self._linearization.unstable_dims > 0)
-        sources: list[int] = []
-        starts: list[States] = []
-        for source in torch.nonzero(unstable)[:, 0].tolist():
-            branch = unstable_starts(self._linearization, source, count, generator)
-            starts.append(branch)
-            sources += [source] * len(branch)
-        if not starts:
-            return
-        ends = self._follow(torch.cat(starts), "Branches")
-        owners = torch.tensor(sources, device=ends.targets.device)
-        for source in sorted(set(sources)):
-            self._add_edges(source, ends, torch.nonzero(owners == source)[:, 0])
+    def add_branches(
+        self, count: int, generator: torch.Generator | None
+    ) -> list[Branches]:
+        """Follow the unstable directions of every fixed point to attractors."""
+        frames = self._frames(1, LARGEST_STEP)
+        branches = self._branches(frames, count, generator)
+        for branch in branches:
+            self._add_edges(branch)
+        return branches
+
+    def add_saddle_edges(
+        self,
+        followed: list[Branches],
+        count: int,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Connect points with two or more unstable directions to saddles."""
+        frames = self._frames(2, SURROUNDING_STEP)
+        branches = self._branches(frames, count, generator)
+        linear = self._linearization
+        dims = torch.where(self._fixed, linear.unstable_dims, -1)
+        tracked = border_edges(self._flow, linear, dims, branches)
+        edges = [orbit.edge for orbit in tracked]
+        for dim in sorted({branch.frame.dim for branch in branches}):
+            # On a sphere, starts near the slow axes matter more than a closed surface.
+            near = branches if dim == 2 else followed
+            group = [branch for branch in near if branch.frame.dim == dim]
+            goals = torch.nonzero(dims == dim - 1)[:, 0]
+            known = tracked if dim == 2 else []
+            edges += shot_edges(self._flow, linear, goals, group, known, generator)
+        for edge in edges:
+            self._add_saddle_edge(edge)
+
+    def _frames(self, least: int, largest: float) -> dict[int, UnstableFrame]:
+        """The unstable axes of every fixed point with enough unstable dimensions."""
+        chosen = self._fixed & (self._linearization.unstable_dims >= least)
+        return {
+            row: unstable_frame(self._linearization, row, largest=largest)
+            for row in torch.nonzero(chosen)[:, 0].tolist()
+        }
+
+    def _branches(
+        self,
+        frames: dict[int, UnstableFrame],
+        count: int,
+        generator: torch.Generator | None,
+    ) -> list[Branches]:
+        """Follow directions from all points at once."""
+        if not frames:
+            return []
+        directions = [
+            sphere(frame.dim, count, generator).to(frame.axes)
+            for frame in frames.values()
+        ]
+        starts = [
+            frame.starts(own)
+            for frame, own in zip(frames.values(), directions, strict=True)
+        ]
+        ends = self._flow.follow(torch.cat(starts), "Branches")
+        branches, first = [], 0
+        for (source, frame), own in zip(frames.items(), directions, strict=True):
+            rows = torch.arange(first, first + len(own), device=own.device)
+            branches.append(Branches(source, frame, own, ends.select(rows)))
+            first += len(own)
+        return branches
+
+    def add_index_rule(self) -> None:
+        """Note whether the indices of all points must add up to 1, or why not."""
+        points = self._linearization.points[self._fixed]
+        owners = torch.zeros(len(points), dtype=torch.long, device=points.states.device)
+        with torch.no_grad():
+            _, (objection,) = audit_indices(
+                self._flow.dynamics, points, owners, self._flow.one_input[None]
+            )
+        self.graph.graph["index_rule"] = not objection
+        if objection:
+            self.graph.graph["index_objection"] = objection
 
     def add_basins(self, starts: States) -> None:
         """Estimate the share of states that each attractor draws in."""
         if not len(starts):
             return
-        ends = self._follow(starts, "Basins")
+        ends = self._flow.follow(starts.to(self._flow.attractors), "Basins")
         self.graph.graph["basin_samples"] = len(starts)
         for order, node in enumerate(self._attractors.tolist()):
             hits = int((ends.targets == order).sum())
@@ -152,29 +236,15 @@ class _Builder:
         missed = int((ends.targets == UNRESOLVED).sum())
         self.graph.graph["basin_unresolved"] = missed / len(starts)
 
-    def _follow(self, starts: States, desc: str) -> Destinations:
-        points = self._linearization.points
-        inputs: Inputs = points.inputs[:1].expand(len(starts), -1)
-        return follow(
-            self._dynamics,
-            starts.to(points.states),
-            inputs,
-            points.states[self._attractors],
-            capture=self._capture,
-            max_steps=self._max_steps,
-            show_progress=self._show,
-            desc=desc,
-        )
-
-    def _add_edges(self, source: int, ends: Destinations, rows: Tensor) -> None:
-        unstable = int(self._linearization.unstable_dims[source])
-        if unstable == 1:
+    def _add_edges(self, branch: Branches) -> None:
+        ends, rows = branch.ends, torch.arange(len(branch.ends.targets))
+        if branch.frame.dim == 1:
             for side, row in zip((1, -1), rows, strict=True):
-                self._add_edge(source, ends, row[None], len(rows), side)
+                self._add_edge(branch.source, ends, row[None], len(rows), side)
             return
-        for target in torch.unique(ends.targets[rows]):
-            group = rows[ends.targets[rows] == target]
-            self._add_edge(source, ends, group, len(rows), 0)
+        for target in torch.unique(ends.targets):
+            group = torch.nonzero(ends.targets == target)[:, 0]
+            self._add_edge(branch.source, ends, group, len(rows), 0)
 
     def _add_edge(
         self, source: int, ends: Destinations, rows: Tensor, tried: int, side: int
@@ -198,7 +268,29 @@ class _Builder:
             "unstable_drop": int(dims[source]) - (int(dims[target]) if resolved else 0),
             "verified": resolved,
         }
-        self.graph.add_edge(source, target, **_finite(data))
+        self.graph.add_edge(source, target, **finite(data))
+
+    def _add_saddle_edge(self, edge: SaddleEdge) -> None:
+        dims, target = self._linearization.unstable_dims, edge.target
+        known = target != UNRESOLVED
+        drop = int(dims[edge.source]) - (int(dims[target]) if known else 1)
+        if not known:
+            target = self.graph.number_of_nodes()
+            self.graph.add_node(
+                target, kind="unresolved", stability="unknown", unstable_dim=-1
+            )
+        kind = "connecting_orbit" if drop == 1 else "connecting_family"
+        data = {
+            "kind": kind if known else "border",
+            "side": 0,
+            "directions": edge.directions,
+            "tried": edge.tried,
+            "transit_steps": edge.steps,
+            "distance": edge.distance,
+            "unstable_drop": drop,
+            "verified": known,
+        }
+        self.graph.add_edge(edge.source, target, **finite(data))
 
     def _unresolved_node(self, ends: Destinations, rows: Tensor) -> int:
         """One node for the ends of a source that lead to no known attractor."""
@@ -212,58 +304,8 @@ class _Builder:
             "at_rest": bool((norms < 1e-8).all()),
             "diverged": not bool(torch.isfinite(norms).all()),
         }
-        self.graph.add_node(node, **_finite(data))
+        self.graph.add_node(node, **finite(data))
         return node
-
-
-def unstable_starts(
-    linearization: Linearization,
-    row: int,
-    count: int,
-    generator: torch.Generator | None = None,
-) -> States:
-    """Starts (m, d) on the linear unstable manifold of one point.
-
-    For one unstable direction the two sides p +- s r. For more, points
-    p + s sum_i |lambda_i|^-n u_i r_i with u on the unit sphere and n such that the
-    weakest direction has shrunk to the first step, or the strongest to the least: all
-    of them then reach the same distance together, where a round sphere would follow
-    the strongest alone. Where rates differ so much that no n does both, the strongest
-    directions still lead.
-    """
-    values = linearization.eigenvalues[row]
-    sizes = values.abs()
-    chosen = (sizes > 1 + linearization.margin) & (values.imag >= 0)
-    vectors = linearization.right_eigenvectors[row].T[chosen]
-    basis, rates = [], []
-    for value, vector in zip(values[chosen], vectors, strict=True):
-        parts = [vector.real] if float(value.imag) == 0 else [vector.real, vector.imag]
-        basis += [part / part.norm() for part in parts]
-        rates += [float(value.abs())] * len(parts)
-    frame = torch.stack(basis)
-    centre = linearization.points.states[row]
-    sphere = _sphere(len(basis), count, generator).to(frame)
-    steps = min(
-        math.log(1 / FIRST_STEP) / math.log(min(rates)),
-        math.log(1 / LEAST_STEP) / math.log(max(rates)),
-    )
-    shrunk = torch.tensor([rate**-steps for rate in rates]).to(frame)
-    lengths = (1 + centre.norm()) * shrunk.clamp(LEAST_STEP, LARGEST_STEP)
-    starts: States = centre + (sphere * lengths) @ frame
-    return starts
-
-
-def _sphere(dim: int, count: int, generator: torch.Generator | None) -> Tensor:
-    """Unit vectors: both for one dimension, a circle for two, random for more."""
-    if dim == 1:
-        return torch.tensor([[1.0], [-1.0]], dtype=torch.float64)
-    if dim == 2:
-        # Half a step of offset keeps the sample off the axes of symmetry.
-        angles = (torch.arange(count, dtype=torch.float64) + 0.5) * 2 * math.pi / count
-        return torch.stack([angles.cos(), angles.sin()], dim=1)
-    raw = torch.randn(count, dim, generator=generator, dtype=torch.float64)
-    unit: Tensor = raw / raw.norm(dim=1, keepdim=True)
-    return unit
 
 
 def _basin_box(
@@ -281,52 +323,6 @@ def _basin_box(
         low, high = low - 0.25 * (high - low), high + 0.25 * (high - low)
     shares = torch.rand(count, states.shape[1], generator=generator).to(states)
     return low + (high - low) * shares
-
-
-def _nodes(linearization: Linearization) -> list[tuple[int, dict[str, Any]]]:
-    points = linearization.points
-    plane = _plane(points.states)
-    stability, dims = linearization.stability.tolist(), linearization.unstable_dims
-    indices, radius = linearization.indices, linearization.spectral_radius
-    times = linearization.slowest_decay
-    nodes: list[tuple[int, dict[str, Any]]] = []
-    for row, kind in enumerate(points.kind.tolist()):
-        name = "fixed_point" if kind == Kind.FIXED else Kind(kind).name.lower()
-        data: dict[str, Any] = {
-            "kind": "slow_point" if kind == Kind.SLOW else name,
-            "stability": Stability(stability[row]).name.lower(),
-            "unstable_dim": int(dims[row]),
-            "index": int(indices[row]),
-            "residual_norm": float(points.residual_norms[row]),
-            "spectral_radius": float(radius[row]),
-            "multiplicity": int(points.multiplicity[row]),
-            "degenerate": bool(points.degenerate[row]),
-            "x": float(plane[row, 0]),
-            "y": float(plane[row, 1]),
-            "time_constant": float(times[row]),
-        }
-        nodes.append((row, _finite(data)))
-    return nodes
-
-
-def _finite(data: dict[str, Any]) -> dict[str, Any]:
-    """Leave out numbers that are not finite: JSON has no word for them."""
-    return {
-        name: value
-        for name, value in data.items()
-        if not isinstance(value, float) or math.isfinite(value)
-    }
-
-
-def _plane(states: States) -> Tensor:
-    """First two principal components (n, 2) of the points, zero where they lack."""
-    centred = states - states.mean(0)
-    axes = torch.linalg.svd(centred, full_matrices=False)[2][:2]
-    # The sign of an axis is free: make its largest entry positive.
-    largest = axes.abs().argmax(1)
-    axes = axes * axes[torch.arange(len(axes)), largest].sign()[:, None]
-    plane: Tensor = torch.nn.functional.pad(centred @ axes.T, (0, 2 - len(axes)))
-    return plane
 
 
 def _wilson(hits: int, trials: int) -> tuple[float, float]:
