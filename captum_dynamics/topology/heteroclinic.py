@@ -14,6 +14,7 @@ from captum_dynamics.completeness import audit_indices
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, Kind
 from captum_dynamics.linearization import Linearization
+from captum_dynamics.topology._attracting import attracting_rows, check_one_input
 from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._destinations import (
     UNRESOLVED,
@@ -94,12 +95,7 @@ def connect(
     _checks.check_count("directions", directions)
     _checks.check_count("basin_samples", basin_samples, least=0)
     _checks.check_count("max_steps", max_steps)
-    dynamics.check(points.states, points.inputs, "linearization.points.states")
-    if bool((points.inputs != points.inputs[:1]).any()):
-        raise ValueError(
-            "Expected `linearization` to hold points of one constant input, got "
-            "several; connect each input's points on their own."
-        )
+    check_one_input(dynamics, linearization)
     if basin_states is not None:
         _checks.check_matrix(
             "basin_states", basin_states, dynamics.state_dim, points.states.device
@@ -129,9 +125,7 @@ class _Builder:
         self._linearization = linearization
         points = linearization.points
         self._fixed = points.kind == Kind.FIXED
-        self._attractors = torch.nonzero(
-            self._fixed & (linearization.unstable_dims == 0)
-        )[:, 0]
+        self._attractors = attracting_rows(linearization)
         attractors = points.states[self._attractors]
         self._flow = Flow(
             dynamics,
