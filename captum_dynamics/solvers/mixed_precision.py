@@ -161,8 +161,9 @@ class MixedPrecision(Solver):
         if not len(heads):
             return states
         done = self.fine.solve(dynamics, states[heads], inputs[heads])
-        states = states.index_copy(0, heads, done.states)
-        for head in heads[done.converged].tolist():
+        heads = heads[done.converged]
+        states = states.index_copy(0, heads, done.states[done.converged])
+        for head in heads.tolist():
             rows = torch.nonzero(crowded & (groups == head))[:, 0]
             ends, rest = follow_chords(
                 dynamics, states[head], inputs[head], states[rows], self.fine
