@@ -103,7 +103,7 @@ def _together(values: list[Any]) -> str:
     distinct = sorted(set(values))
     if len(distinct) == 1 or isinstance(values[0], str):
         return ", ".join(map(str, distinct))
-    return f"{distinct[0]} to {distinct[-1]}"
+    return f"{distinct[0]}-{distinct[-1]}"
 
 
 if __name__ == "__main__":
