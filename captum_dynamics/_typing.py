@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import networkx as nx
 from jaxtyping import Bool, Complex, Float, Int
 from torch import Tensor
+
+if TYPE_CHECKING:
+    Graph = nx.MultiDiGraph[int]
+else:  # where it runs, the class takes no parameters
+    Graph = nx.MultiDiGraph
 
 States = Float[Tensor, "n d"]
 Inputs = Float[Tensor, "n k"]

@@ -21,8 +21,9 @@ from captum_dynamics.findings import (
 )
 from captum_dynamics.fixed_points import FixedPoints, Kind
 from captum_dynamics.linearization import from_jacobians
+from captum_dynamics.long_runs import Cycle
 from captum_dynamics.solvers import Status
-from captum_dynamics.topology import FixedPointGraph, SlowManifold
+from captum_dynamics.topology import Continuum, FixedPointGraph, SlowManifold
 
 # Worked out again from the Jacobians: they are three quarters of the numbers.
 _OMIT = {
@@ -36,6 +37,8 @@ _OMIT = {
 _TYPES: dict[str, Callable[..., Any]] = {
     known.__name__: known
     for known in (
+        Continuum,
+        Cycle,
         Documents,
         Explanation,
         FixedPointGraph,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import networkx as nx
 import torch
@@ -14,13 +14,8 @@ from jaxtyping import Complex
 from torch import Tensor
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import Counts, OneState, PerPoint, States
+from captum_dynamics._typing import Counts, Graph, OneState, PerPoint, States
 from captum_dynamics.fixed_points import FixedPoints
-
-if TYPE_CHECKING:
-    Graph = nx.MultiDiGraph[int]
-else:  # where it runs, the class takes no parameters
-    Graph = nx.MultiDiGraph
 
 # Ends of branches are solved to rounding: closer than this they are one point.
 SAME = 1e-6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from captum_dynamics.topology.audit import AuditVerdict, GraphAudit, audit_graph
 from captum_dynamics.topology.automaton import Automaton
+from captum_dynamics.topology.continua import Continuum
 from captum_dynamics.topology.graph import FixedPointGraph
 from captum_dynamics.topology.heteroclinic import connect
 from captum_dynamics.topology.manifold import Shape, SlowManifold, trace_slow_manifold
@@ -16,6 +17,7 @@ from captum_dynamics.topology.transitions import TransitionGraph, find_transitio
 __all__ = [
     "Automaton",
     "AuditVerdict",
+    "Continuum",
     "FixedPointGraph",
     "GraphAudit",
     "Shape",

@@ -18,12 +18,15 @@ from captum_dynamics._typing import (
     States,
 )
 from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.topology._deadline import Deadline
 
 UNRESOLVED = -1
+NEVER = Deadline()
 STEPS_BETWEEN_CHECKS = 16
 # A state within this share of the way to the nearest other node is captured.
 CAPTURE_SHARE = 1e-2
 LARGEST_CAPTURE = 1e-3
+AT_REST = 1e-8  # residual below which an end that is no known attractor rests
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,10 +66,14 @@ def follow(
     *,
     capture: PerOther,
     max_steps: int,
+    deadline: Deadline = NEVER,
     show_progress: bool = False,
     desc: str = "Following",
 ) -> Destinations:
-    """Iterate every start until it is captured by an attractor, or time is up."""
+    """Iterate every start until it is captured by an attractor, or time is up.
+
+    A state that is back, bit by bit, where it was some steps ago is never captured.
+    """
     ends = starts.clone()
     targets = torch.full((len(starts),), UNRESOLVED, device=starts.device)
     steps = torch.full((len(starts),), max_steps, device=starts.device)
@@ -84,10 +91,15 @@ def follow(
                 steps[active[found]] = step
                 bar.update(int(found.sum()))
                 active = active[~found]
-                if not len(active) or step >= max_steps:
+                if not len(active) or step >= max_steps or deadline.passed:
                     break
-                ends[active] = _advance(dynamics, ends[active], inputs[active])
+                before = ends[active]
+                ends[active] = _advance(dynamics, before, inputs[active])
                 step += STEPS_BETWEEN_CHECKS
+                back = (ends[active] == before).all(-1)
+                steps[active[back]] = step
+                bar.update(int(back.sum()))
+                active = active[~back]
             bar.update(len(active))
     norms = dynamics.residual(ends, inputs).norm(dim=-1)
     return Destinations(targets, distances, steps, ends, norms)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from captum_dynamics._typing import (
-    Counts,
-    Inputs,
-    OneInput,
-    OtherStates,
-    PerOther,
-    States,
-)
+from captum_dynamics._typing import Counts, Inputs, OneInput, States
 from captum_dynamics.dynamics import DynamicsMap
-from captum_dynamics.topology._destinations import Destinations, follow
+from captum_dynamics.topology._attracting import AttractingSets
+from captum_dynamics.topology._deadline import Deadline
+from captum_dynamics.topology._destinations import (
+    AT_REST,
+    UNRESOLVED,
+    Destinations,
+    follow,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,21 +23,23 @@ class Flow:
     Attributes:
         dynamics: the map.
         one_input: the constant input (k,).
-        attractors: states (m, d) that attract.
-        capture: distance (m,) at which each of them captures.
+        attracting: what trajectories can end at.
         max_steps: steps after which a trajectory counts as unresolved.
+        deadline: when to stop: trajectories are then unresolved, and single steps
+            raise OutOfTimeError.
         show_progress: show progress bars.
     """
 
     dynamics: DynamicsMap
     one_input: OneInput
-    attractors: OtherStates
-    capture: PerOther
+    attracting: AttractingSets
     max_steps: int
+    deadline: Deadline
     show_progress: bool = False
 
     def step(self, states: States) -> States:
         """Move states (n, d) by one step."""
+        self.deadline.check()
         return self.dynamics.step(states, self._inputs(states))
 
     def push(self, states: States, tangents: States) -> States:
@@ -45,20 +47,30 @@ class Flow:
         return self.dynamics.jvp(states, self._inputs(states), tangents)
 
     def follow(self, starts: States, desc: str) -> Destinations:
-        """Iterate states (n, d) until an attractor captures them, or time is up."""
-        return follow(
+        """Iterate states (n, d) until they are captured, or time is up.
+
+        The targets are nodes.
+        """
+        sets = self.attracting
+        ends = follow(
             self.dynamics,
             starts,
             self._inputs(starts),
-            self.attractors,
-            capture=self.capture,
+            sets.states,
+            capture=sets.capture,
             max_steps=self.max_steps,
+            deadline=self.deadline,
             show_progress=self.show_progress,
             desc=desc,
         )
+        captured = ends.targets != UNRESOLVED
+        targets = sets.node_at(ends.states, ~captured & (ends.residual_norms < AT_REST))
+        targets[captured] = sets.nodes[ends.targets[captured]]
+        return replace(ends, targets=targets)
 
     def basins(self, states: States) -> Counts:
-        """Index (n,) of the attractor that draws each state in, or -1."""
+        """Node (n,) of the attractor that draws each state in, or -1."""
+        self.deadline.check()
         return self.follow(states, "Borders").targets
 
     def _inputs(self, states: States) -> Inputs:

@@ -11,6 +11,8 @@ from torch import Tensor
 from captum_dynamics._typing import States
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization, Stability
+from captum_dynamics.long_runs import Cycle
+from captum_dynamics.topology.continua import Continuum
 
 
 def nodes(linearization: Linearization) -> list[tuple[int, dict[str, Any]]]:
@@ -43,6 +45,42 @@ def nodes(linearization: Linearization) -> list[tuple[int, dict[str, Any]]]:
     return named
 
 
+def continuum_data(
+    linearization: Linearization, continuum: Continuum
+) -> dict[str, Any]:
+    """What the node of a continuum says otherwise than that of a point."""
+    dim = continuum.unstable_dim(linearization)
+    return {
+        "kind": "continuum",
+        "stability": "saddle" if dim else "attractor",
+        "unstable_dim": dim,
+        "centre_dim": continuum.centre_dim(linearization),
+        "index": 0,
+        "sample": len(continuum.points),
+        "multiplicity": int(continuum.points.multiplicity.sum()),
+        "residual_norm": float(continuum.points.residual_norms.max()),
+    }
+
+
+def cycle_data(linearization: Linearization, cycle: Cycle) -> dict[str, Any]:
+    """Attributes of the node of an attracting cycle; its place is that of its mean."""
+    states = linearization.points.states
+    centre = cycle.states.mean(0).to(states)
+    place = (centre - states.mean(0)) @ _axes(states).T
+    return finite(
+        {
+            "kind": "cycle",
+            "period": cycle.period,
+            "stability": "attractor",
+            "unstable_dim": 0,
+            "residual_norm": cycle.residual_norm,
+            "multiplicity": cycle.runs,
+            "x": float(place[0]),
+            "y": float(place[1]),
+        }
+    )
+
+
 def finite(data: dict[str, Any]) -> dict[str, Any]:
     """Leave out numbers that are not finite: JSON has no word for them."""
     return {
@@ -54,10 +92,15 @@ def finite(data: dict[str, Any]) -> dict[str, Any]:
 
 def _plane(states: States) -> Tensor:
     """First two principal components (n, 2) of the points, zero where they lack."""
-    centred = states - states.mean(0)
-    axes = torch.linalg.svd(centred, full_matrices=False)[2][:2]
+    plane: Tensor = (states - states.mean(0)) @ _axes(states).T
+    return plane
+
+
+def _axes(states: States) -> Tensor:
+    """Axes (2, d) of the plane; zero where points do not span one."""
+    axes = torch.linalg.svd(states - states.mean(0), full_matrices=False)[2][:2]
     # The sign of an axis is free: make its largest entry positive.
     largest = axes.abs().argmax(1)
     axes = axes * axes[torch.arange(len(axes)), largest].sign()[:, None]
-    plane: Tensor = torch.nn.functional.pad(centred @ axes.T, (0, 2 - len(axes)))
-    return plane
+    padded: Tensor = torch.nn.functional.pad(axes, (0, 0, 0, 2 - len(axes)))
+    return padded

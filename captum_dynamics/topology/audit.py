@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING
 
-import networkx as nx
-
+from captum_dynamics._typing import Graph
 from captum_dynamics.completeness import CompletenessReport
 from captum_dynamics.completeness import Verdict as Completeness
 from captum_dynamics.topology._homology import ChainComplex
 
-if TYPE_CHECKING:
-    Graph = nx.MultiDiGraph[int]
-else:  # where it runs, the class takes no parameters
-    Graph = nx.MultiDiGraph
-
 MOST_NAMED = 4  # pairs of nodes in a summary
+# Kinds of nodes that the rules for simple fixed points say nothing about.
+NO_POINTS = {"continuum": "a continuum of fixed points", "cycle": "a cycle"}
 
 
 class AuditVerdict(IntEnum):
@@ -185,6 +180,11 @@ def _objection(graph: Graph, report: CompletenessReport | None) -> str:
             return f"node {node} is degenerate or marginal"
         if data.get("flips", 0):
             return f"node {node} has a multiplier below -1"
+    if "missing" in graph.graph:
+        return f"time ran out before {graph.graph['missing']}"
+    for node, data in nodes(data=True):
+        if data["kind"] in NO_POINTS:
+            return f"node {node} is {NO_POINTS[data['kind']]}"
     elsewhere = [node for node in nodes if nodes[node]["kind"] == "unresolved"]
     if elsewhere:
         return f"node {elsewhere[0]} is no known point: a cycle, or a point not found"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import networkx as nx
 import torch
 from torch import Tensor
 
+from captum_dynamics._typing import Graph
 from captum_dynamics.linearization import Linearization
+from captum_dynamics.long_runs import Cycle
 from captum_dynamics.topology.audit import GraphAudit, audit_graph
+from captum_dynamics.topology.continua import Continuum
 
-if TYPE_CHECKING:
-    Graph = nx.MultiDiGraph[int]
-else:  # where it runs, the class takes no parameters
-    Graph = nx.MultiDiGraph
+# Kinds of nodes that attract where no unstable direction leaves them.
+ATTRACTING = ("fixed_point", "continuum", "cycle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +23,10 @@ class FixedPointGraph:
     """Fixed points as nodes, branches of their unstable manifolds as edges.
 
     Node i is row i of the linearization. Nodes carry `kind` ("fixed_point",
-    "slow_point", "spurious", "unconverged", or "unresolved" for ends that are no known
-    point), `stability`, `unstable_dim`, `index`, `residual_norm`, `spectral_radius`,
-    the number `flips` of real multipliers below -1, `multiplicity`, `degenerate`, plane
+    "slow_point", "spurious", "unconverged", "continuum" for a line, ring or sheet of
+    fixed points, "cycle", or "unresolved" for ends that are nothing known),
+    `stability`, `unstable_dim`, `index`, `residual_norm`, `spectral_radius`, the number
+    `flips` of real multipliers below -1, `multiplicity`, `degenerate`, plane
     coordinates `x` and `y` (principal components of the points), the decay time
     `time_constant`, and for attractors, where states were sampled, `basin_fraction`
     with its Wilson 95 % interval `basin_low`, `basin_high`. Ends of branches that are
@@ -49,11 +50,15 @@ class FixedPointGraph:
 
     Attributes:
         graph: a networkx MultiDiGraph with plain scalar attributes.
-        linearization: the points behind nodes 0 to n - 1.
+        linearization: the points behind nodes 0 to n - 1, one for each continuum.
+        continua: what is behind the last of these nodes, where they are continua.
+        cycles: what is behind the nodes from n on that are cycles, in their order.
     """
 
     graph: Graph
     linearization: Linearization
+    continua: tuple[Continuum, ...] = ()
+    cycles: tuple[Cycle, ...] = ()
 
     @property
     def attractors(self) -> list[int]:
@@ -61,7 +66,7 @@ class FixedPointGraph:
         return [
             node
             for node, data in self.graph.nodes(data=True)
-            if data["kind"] == "fixed_point" and data["unstable_dim"] == 0
+            if data["kind"] in ATTRACTING and data["unstable_dim"] == 0
         ]
 
     @property
@@ -103,13 +108,17 @@ class FixedPointGraph:
         elsewhere = self.graph.graph.get("basin_unresolved", 0.0)
         if elsewhere > 0:
             lines.append(f"  no known attractor: {elsewhere:.1%} of sampled states")
+        if "missing" in self.graph.graph:
+            lines.append(f"  time ran out before: {self.graph.graph['missing']}")
         lines.append(f"  {self.audit.summary()}")
         return "\n".join(lines)
 
 
 def counted(count: int, noun: str) -> str:
     """A number with its noun, such as "2 saddles"; adjectives stay as they are."""
-    regular = noun.endswith(("attractor", "saddle", "repeller", "point", "connection"))
+    regular = noun.endswith(
+        ("attractor", "saddle", "repeller", "point", "connection", "cycle")
+    )
     return f"{count} {noun}s" if regular and count != 1 else f"{count} {noun}"
 
 
@@ -140,4 +149,6 @@ _BETWEEN_SADDLES = {
 def _describe(data: dict[str, Any]) -> str:
     if data["kind"] == "fixed_point":
         return str(data["stability"])
+    if data["kind"] == "cycle":
+        return f"attracting period-{data['period']} cycle"
     return str(data["kind"]).replace("_", " ")

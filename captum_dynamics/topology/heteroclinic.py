@@ -3,35 +3,22 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-import networkx as nx
 import torch
-from torch import Tensor
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import States
-from captum_dynamics.completeness import audit_indices
 from captum_dynamics.dynamics import DynamicsMap
-from captum_dynamics.fixed_points import FixedPoints, Kind
+from captum_dynamics.fixed_points import FixedPoints
 from captum_dynamics.linearization import Linearization
-from captum_dynamics.topology._attracting import attracting_rows, check_one_input
-from captum_dynamics.topology._border_edges import border_edges
-from captum_dynamics.topology._destinations import (
-    UNRESOLVED,
-    Destinations,
-    capture_radii,
-)
+from captum_dynamics.topology._attracting import attracting_sets, check_one_input
+from captum_dynamics.topology._builder import Builder, Known
+from captum_dynamics.topology._closure import follow_ends, search_between
+from captum_dynamics.topology._deadline import Deadline
 from captum_dynamics.topology._flow import Flow
-from captum_dynamics.topology._nodes import finite, nodes
-from captum_dynamics.topology._orbits import Branches, SaddleEdge
-from captum_dynamics.topology._shot_edges import shot_edges
-from captum_dynamics.topology._unstable import (
-    LARGEST_STEP,
-    SURROUNDING_STEP,
-    UnstableFrame,
-    sphere,
-    unstable_frame,
-)
+from captum_dynamics.topology.audit import AuditVerdict, audit_graph
+from captum_dynamics.topology.continua import gather_continua
 from captum_dynamics.topology.graph import FixedPointGraph
 
 
@@ -43,6 +30,8 @@ def connect(
     basin_states: States | None = None,
     basin_samples: int = 256,
     max_steps: int = 20_000,
+    searches: int = 4,
+    time_limit: float = math.inf,
     generator: torch.Generator | None = None,
     show_progress: bool = False,
 ) -> FixedPointGraph:
@@ -50,13 +39,18 @@ def connect(
 
     A point with one unstable direction sends out two branches; from a point with more,
     directions are sampled so that weak and strong ones leave its neighbourhood
-    together, and the attractors they reach become its targets. A branch that ends at
-    no known attractor leads to a node of kind "unresolved": it is never dropped.
+    together, and the attractors they reach become its targets. Degenerate points that
+    hang together, on a line or a ring of fixed points, become one node.
 
     Connections between saddles follow: from two unstable directions by tracking the
     borders between basins, from more by shooting at the points with one less, as far
     as `directions` tell where to aim. Each ends in a passage by its saddle closer than
     1e-4; see `FixedPointGraph` for the kinds of edges.
+
+    What the graph points at is searched for, and the graph is built again with what
+    was found: points and attracting cycles where branches ended, and, where the audit
+    refutes the graph, points between known ones. A branch that ends at nothing known
+    all the same leads to a node of kind "unresolved": it is never dropped.
 
     Args:
         dynamics: the map.
@@ -67,11 +61,15 @@ def connect(
             itself, or else in the box of the points, widened by half.
         basin_samples: number of states to draw where none are given; 0 for none.
         max_steps: steps after which a trajectory counts as unresolved.
+        searches: rounds of searches for what the graph points at; 0 for none.
+        time_limit: seconds after which no more is begun. The graph then holds what
+            there is, and `graph.graph["missing"]` names what was left undone.
         generator: source of randomness.
         show_progress: show progress bars.
 
     Returns:
-        The graph; node i is row i of `linearization`.
+        The graph; node i is row i of its own `linearization`: the given points, without
+        those on a continuum, those found, and one for each continuum.
 
     Raises:
         TypeError: when `basin_states` are no floating tensor.
@@ -95,211 +93,85 @@ def connect(
     _checks.check_count("directions", directions)
     _checks.check_count("basin_samples", basin_samples, least=0)
     _checks.check_count("max_steps", max_steps)
+    _checks.check_count("searches", searches, least=0)
+    _checks.check_positive("time_limit", time_limit)
     check_one_input(dynamics, linearization)
     if basin_states is not None:
         _checks.check_matrix(
             "basin_states", basin_states, dynamics.state_dim, points.states.device
         )
-    builder = _Builder(dynamics, linearization, max_steps, show_progress)
-    followed = builder.add_branches(directions, generator)
-    builder.add_saddle_edges(followed, directions, generator)
-    builder.add_index_rule()
     starts = basin_states
     if starts is None:
         starts = _basin_box(dynamics, points, basin_samples, generator)
-    builder.add_basins(starts.detach())
-    return FixedPointGraph(builder.graph, linearization)
+    starts = starts.detach().to(points.states)
+    search = _Search(
+        dynamics,
+        starts,
+        directions,
+        max_steps,
+        searches,
+        Deadline.within(time_limit),
+        generator,
+        show_progress,
+    )
+    return search.run(Known(*gather_continua(dynamics, linearization)))
 
 
-class _Builder:
-    """A graph under construction."""
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """Builds the graph of what is known, and again while it points at more."""
 
-    def __init__(
-        self,
-        dynamics: DynamicsMap,
-        linearization: Linearization,
-        max_steps: int,
-        show_progress: bool,
-    ) -> None:
-        self.graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
-        self._linearization = linearization
-        points = linearization.points
-        self._fixed = points.kind == Kind.FIXED
-        self._attractors = attracting_rows(linearization)
-        attractors = points.states[self._attractors]
-        self._flow = Flow(
-            dynamics,
-            points.inputs[0],
-            attractors,
-            capture_radii(points.states, attractors),
-            max_steps,
-            show_progress,
+    dynamics: DynamicsMap
+    basin_states: States
+    directions: int
+    max_steps: int
+    searches: int
+    deadline: Deadline
+    generator: torch.Generator | None
+    show_progress: bool
+
+    def run(self, known: Known) -> FixedPointGraph:
+        """Search between points for as long as the graph says that some are missing."""
+        builder = self._connected(known)
+        for _ in range(self.searches):
+            audit = audit_graph(builder.graph)
+            refuted = audit.verdict is AuditVerdict.REFUTED
+            if not (refuted or builder.open_borders) or self.deadline.passed:
+                break
+            known = builder.known
+            found = search_between(self.dynamics, known, audit, self.generator)
+            if found is known:
+                break
+            builder = self._connected(found)
+        return builder.finish()
+
+    def _connected(self, known: Known) -> Builder:
+        """Search where branches end for as long as that is nothing known."""
+        builder = self._begun(known)
+        for _ in range(self.searches):
+            if self.deadline.passed:
+                break
+            found = follow_ends(self.dynamics, builder.known, builder.loose_ends)
+            if found is builder.known:
+                break
+            builder = self._begun(found)
+        builder.add_saddle_edges()
+        builder.add_index_rule()
+        return builder
+
+    def _begun(self, known: Known) -> Builder:
+        flow = Flow(
+            self.dynamics,
+            known.linearization.points.inputs[0],
+            attracting_sets(known.linearization, known.continua, known.cycles),
+            self.max_steps,
+            self.deadline,
+            self.show_progress,
         )
-        self.graph.add_nodes_from(nodes(linearization))
-
-    def add_branches(
-        self, count: int, generator: torch.Generator | None
-    ) -> list[Branches]:
-        """Follow the unstable directions of every fixed point to attractors."""
-        frames = self._frames(1, LARGEST_STEP)
-        branches = self._branches(frames, count, generator)
-        for branch in branches:
-            self._add_edges(branch)
-        return branches
-
-    def add_saddle_edges(
-        self,
-        followed: list[Branches],
-        count: int,
-        generator: torch.Generator | None,
-    ) -> None:
-        """Connect points with two or more unstable directions to saddles."""
-        frames = self._frames(2, SURROUNDING_STEP)
-        branches = self._branches(frames, count, generator)
-        linear = self._linearization
-        dims = torch.where(self._fixed, linear.unstable_dims, -1)
-        tracked = border_edges(self._flow, linear, dims, branches)
-        edges = [orbit.edge for orbit in tracked]
-        for dim in sorted({branch.frame.dim for branch in branches}):
-            # On a sphere, starts near the slow axes matter more than a closed surface.
-            near = branches if dim == 2 else followed
-            group = [branch for branch in near if branch.frame.dim == dim]
-            goals = torch.nonzero(dims == dim - 1)[:, 0]
-            known = tracked if dim == 2 else []
-            edges += shot_edges(self._flow, linear, goals, group, known, generator)
-        for edge in edges:
-            self._add_saddle_edge(edge)
-
-    def _frames(self, least: int, largest: float) -> dict[int, UnstableFrame]:
-        """The unstable axes of every fixed point with enough unstable dimensions."""
-        chosen = self._fixed & (self._linearization.unstable_dims >= least)
-        return {
-            row: unstable_frame(self._linearization, row, largest=largest)
-            for row in torch.nonzero(chosen)[:, 0].tolist()
-        }
-
-    def _branches(
-        self,
-        frames: dict[int, UnstableFrame],
-        count: int,
-        generator: torch.Generator | None,
-    ) -> list[Branches]:
-        """Follow directions from all points at once."""
-        if not frames:
-            return []
-        directions = [
-            sphere(frame.dim, count, generator).to(frame.axes)
-            for frame in frames.values()
-        ]
-        starts = [
-            frame.starts(own)
-            for frame, own in zip(frames.values(), directions, strict=True)
-        ]
-        ends = self._flow.follow(torch.cat(starts), "Branches")
-        branches, first = [], 0
-        for (source, frame), own in zip(frames.items(), directions, strict=True):
-            rows = torch.arange(first, first + len(own), device=own.device)
-            branches.append(Branches(source, frame, own, ends.select(rows)))
-            first += len(own)
-        return branches
-
-    def add_index_rule(self) -> None:
-        """Note whether the indices of all points must add up to 1, or why not."""
-        points = self._linearization.points[self._fixed]
-        owners = torch.zeros(len(points), dtype=torch.long, device=points.states.device)
-        with torch.no_grad():
-            _, (objection,) = audit_indices(
-                self._flow.dynamics, points, owners, self._flow.one_input[None]
-            )
-        self.graph.graph["index_rule"] = not objection
-        if objection:
-            self.graph.graph["index_objection"] = objection
-
-    def add_basins(self, starts: States) -> None:
-        """Estimate the share of states that each attractor draws in."""
-        if not len(starts):
-            return
-        ends = self._flow.follow(starts.to(self._flow.attractors), "Basins")
-        self.graph.graph["basin_samples"] = len(starts)
-        for order, node in enumerate(self._attractors.tolist()):
-            hits = int((ends.targets == order).sum())
-            low, high = _wilson(hits, len(starts))
-            self.graph.nodes[node].update(
-                basin_fraction=hits / len(starts), basin_low=low, basin_high=high
-            )
-        missed = int((ends.targets == UNRESOLVED).sum())
-        self.graph.graph["basin_unresolved"] = missed / len(starts)
-
-    def _add_edges(self, branch: Branches) -> None:
-        ends, rows = branch.ends, torch.arange(len(branch.ends.targets))
-        if branch.frame.dim == 1:
-            for side, row in zip((1, -1), rows, strict=True):
-                self._add_edge(branch.source, ends, row[None], len(rows), side)
-            return
-        for target in torch.unique(ends.targets):
-            group = torch.nonzero(ends.targets == target)[:, 0]
-            self._add_edge(branch.source, ends, group, len(rows), 0)
-
-    def _add_edge(
-        self, source: int, ends: Destinations, rows: Tensor, tried: int, side: int
-    ) -> None:
-        reached = int(ends.targets[rows[0]])
-        resolved = reached != UNRESOLVED
-        if resolved:
-            target = int(self._attractors[reached])
-            distance = float(ends.distances[rows].max())
-        else:
-            target = self._unresolved_node(ends, rows)
-            distance = float(ends.residual_norms[rows].max())
-        dims = self._linearization.unstable_dims
-        data = {
-            "kind": "unstable_branch" if side else "unstable_directions",
-            "side": side,
-            "directions": len(rows),
-            "tried": tried,
-            "transit_steps": int(ends.steps[rows].double().median()),
-            "distance": distance,
-            "unstable_drop": int(dims[source]) - (int(dims[target]) if resolved else 0),
-            "verified": resolved,
-        }
-        self.graph.add_edge(source, target, **finite(data))
-
-    def _add_saddle_edge(self, edge: SaddleEdge) -> None:
-        dims, target = self._linearization.unstable_dims, edge.target
-        known = target != UNRESOLVED
-        drop = int(dims[edge.source]) - (int(dims[target]) if known else 1)
-        if not known:
-            target = self.graph.number_of_nodes()
-            self.graph.add_node(
-                target, kind="unresolved", stability="unknown", unstable_dim=-1
-            )
-        kind = "connecting_orbit" if drop == 1 else "connecting_family"
-        data = {
-            "kind": kind if known else "border",
-            "side": 0,
-            "directions": edge.directions,
-            "tried": edge.tried,
-            "transit_steps": edge.steps,
-            "distance": edge.distance,
-            "unstable_drop": drop,
-            "verified": known,
-        }
-        self.graph.add_edge(edge.source, target, **finite(data))
-
-    def _unresolved_node(self, ends: Destinations, rows: Tensor) -> int:
-        """One node for the ends of a source that lead to no known attractor."""
-        node = self.graph.number_of_nodes()
-        norms = ends.residual_norms[rows]
-        data = {
-            "kind": "unresolved",
-            "stability": "unknown",
-            "unstable_dim": -1,
-            "residual_norm": float(norms.max()),
-            "at_rest": bool((norms < 1e-8).all()),
-            "diverged": not bool(torch.isfinite(norms).all()),
-        }
-        self.graph.add_node(node, **finite(data))
-        return node
+        builder = Builder(known, flow, self.directions, self.generator)
+        builder.add_branches()
+        builder.add_basins(self.basin_states)
+        return builder
 
 
 def _basin_box(
@@ -317,13 +189,3 @@ def _basin_box(
         low, high = low - 0.25 * (high - low), high + 0.25 * (high - low)
     shares = torch.rand(count, states.shape[1], generator=generator).to(states)
     return low + (high - low) * shares
-
-
-def _wilson(hits: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    z = 1.959964
-    share = hits / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    spread = share * (1 - share) / trials + z**2 / (4 * trials**2)
-    half = z * math.sqrt(spread) / (1 + z**2 / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -13,21 +13,20 @@ from torch import Tensor
 
 from captum_dynamics import _checks
 from captum_dynamics._execution import row_chunks
-from captum_dynamics._typing import Counts, PerPoint
+from captum_dynamics._typing import Counts, Graph, PerPoint
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.linearization import Linearization, Stability
 from captum_dynamics.topology._attracting import attracting_rows, check_one_input
 from captum_dynamics.topology._destinations import (
+    AT_REST,
     UNRESOLVED,
     Destinations,
     capture_radii,
 )
 from captum_dynamics.topology._kicks import Kicks, read_symbols
 from captum_dynamics.topology.automaton import Automaton, read_outputs
-from captum_dynamics.topology.graph import Graph
 
 SCAN = 16  # amplitudes tried in equal steps before bisection
-AT_REST = 1e-8  # residual below which an end that is no known attractor rests
 NAMED = 8  # transitions of one attractor that a summary spells out
 
 Table = Int[Tensor, "a m"]

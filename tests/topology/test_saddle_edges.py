@@ -16,6 +16,8 @@ from captum_dynamics.tasks.flipflop import flipflop_fixed_points, load_flipflop
 from captum_dynamics.testing import systems
 from captum_dynamics.testing.systems import KnownSystem
 from captum_dynamics.topology import AuditVerdict
+from captum_dynamics.topology._attracting import attracting_sets
+from captum_dynamics.topology._deadline import Deadline
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._landing import Saddle, land, saddle
 
@@ -111,7 +113,7 @@ def test_two_orbits_between_the_same_points_are_two_edges() -> None:
     points = cd.find_fixed_points(dynamics, states, torch.zeros(1, 0))
     linear = cd.linearize(dynamics, points)
     assert linear.unstable_dims.tolist() == [2, 1, 1, 0]
-    graph = cd.connect(dynamics, linear, basin_samples=0)
+    graph = cd.connect(dynamics, linear, basin_samples=0, searches=0)
     pairs = [(0, 1), (0, 2), (1, 3), (2, 3)]
     assert Counter(drop_one(graph.graph)) == Counter(2 * pairs)
     # The homology is that of a torus. The sources inside of the rings are missing, so
@@ -126,7 +128,10 @@ def test_a_border_that_comes_to_no_known_saddle_is_shown() -> None:
     kept = system.states[torch.arange(9) != gone]
     points = cd.find_fixed_points(system.dynamics, kept, system.inputs)
     graph = cd.connect(
-        system.dynamics, cd.linearize(system.dynamics, points), basin_samples=0
+        system.dynamics,
+        cd.linearize(system.dynamics, points),
+        basin_samples=0,
+        searches=0,
     )
     (border,) = (
         (a, b, data)
@@ -145,8 +150,10 @@ def slow_saddle() -> tuple[Flow, Saddle]:
     dynamics = cd.FunctionAdapter(lambda h, x: h * rates, 2, 0)
     start = torch.full((1, 2), 1e-3, dtype=torch.float64)
     points = cd.find_fixed_points(dynamics, start, torch.zeros(1, 0))
-    none = torch.zeros(0, 2, dtype=torch.float64)
-    flow = Flow(dynamics, points.inputs[0], none, none[:, 0], max_steps=100)
+    linear = cd.linearize(dynamics, points)
+    flow = Flow(
+        dynamics, points.inputs[0], attracting_sets(linear, (), ()), 100, Deadline()
+    )
     return flow, saddle(cd.linearize(dynamics, points), 0)
 
 

@@ -1,0 +1,309 @@
+"""A graph under construction: trajectories in, nodes and edges out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
+
+import networkx as nx
+import torch
+from torch import Tensor
+
+from captum_dynamics._typing import Counts, Mask, States
+from captum_dynamics.completeness import audit_indices
+from captum_dynamics.fixed_points import Kind
+from captum_dynamics.linearization import Linearization
+from captum_dynamics.long_runs import Cycle
+from captum_dynamics.topology._border_edges import border_edges
+from captum_dynamics.topology._deadline import OutOfTimeError
+from captum_dynamics.topology._destinations import AT_REST, UNRESOLVED, Destinations
+from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._nodes import continuum_data, cycle_data, finite, nodes
+from captum_dynamics.topology._orbits import Branches, SaddleEdge
+from captum_dynamics.topology._shot_edges import shot_edges
+from captum_dynamics.topology._unstable import (
+    LARGEST_STEP,
+    SURROUNDING_STEP,
+    UnstableFrame,
+    sphere,
+    unstable_frame,
+)
+from captum_dynamics.topology.continua import CENTRE, Continuum
+from captum_dynamics.topology.graph import ATTRACTING, FixedPointGraph
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """All that a graph can connect under one input.
+
+    Attributes:
+        linearization: points, and one for each continuum.
+        continua: in the order of the nodes, the last of the linearization's.
+        cycles: attracting ones; their nodes follow.
+    """
+
+    linearization: Linearization
+    continua: tuple[Continuum, ...] = ()
+    cycles: tuple[Cycle, ...] = ()
+
+    @property
+    def fixed(self) -> Mask:
+        """Which rows of the linearization are fixed (n,)."""
+        return self.linearization.points.kind == Kind.FIXED
+
+    @property
+    def unstable_dims(self) -> Counts:
+        """Directions (n,) that leave each point, or the continuum it stands for."""
+        dims = self.linearization.unstable_dims.clone()
+        for continuum in self.continua:
+            dims[continuum.node] = continuum.unstable_dim(self.linearization)
+        return dims
+
+    def frame(self, row: int, largest: float) -> UnstableFrame:
+        """The unstable axes of one point."""
+        linearization = self.linearization
+        if row in {continuum.node for continuum in self.continua}:
+            linearization = replace(linearization, margin=CENTRE)
+        return unstable_frame(linearization, row, largest=largest)
+
+
+@dataclass(eq=False)
+class Builder:
+    """Follows branches of what is known, and writes down where they end.
+
+    Attributes:
+        known: the points and sets to connect.
+        flow: the map, with what attracts.
+        count: directions to sample where more than one is unstable.
+        generator: source of randomness.
+        graph: the graph so far.
+        missing: what was not done because time was up.
+    """
+
+    known: Known
+    flow: Flow
+    count: int
+    generator: torch.Generator | None
+    graph: nx.MultiDiGraph[int] = field(default_factory=nx.MultiDiGraph)
+    missing: list[str] = field(default_factory=list)
+    _loose: list[States] = field(default_factory=list)
+    _followed: list[Branches] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        linearization = self.known.linearization
+        self.graph.add_nodes_from(nodes(linearization))
+        for continuum in self.known.continua:
+            self.graph.nodes[continuum.node].update(
+                continuum_data(linearization, continuum)
+            )
+        for place, cycle in enumerate(self.known.cycles):
+            node = len(linearization) + place
+            self.graph.add_node(node, **cycle_data(linearization, cycle))
+        self._dims = self.known.unstable_dims
+
+    @property
+    def loose_ends(self) -> States:
+        """States (m, d) at which trajectories ended that is nothing known."""
+        return torch.cat([self.known.linearization.points.states[:0], *self._loose])
+
+    @property
+    def open_borders(self) -> bool:
+        """Whether a border between basins leads to no known saddle."""
+        edges = self.graph.edges(data=True)
+        return any(data["kind"] == "border" for *_, data in edges)
+
+    def finish(self) -> FixedPointGraph:
+        """The graph as it is."""
+        if self.missing:
+            self.graph.graph["missing"] = ", ".join(dict.fromkeys(self.missing))
+        known = self.known
+        return FixedPointGraph(
+            self.graph, known.linearization, known.continua, known.cycles
+        )
+
+    def add_branches(self) -> None:
+        """Follow the unstable directions of every fixed point to attractors."""
+        self._followed = self._branches(self._frames(1, LARGEST_STEP))
+        for branch in self._followed:
+            self._add_branch(branch)
+        self._note_late("branches")
+
+    def add_saddle_edges(self) -> None:
+        """Connect points with two or more unstable directions to saddles."""
+        flow, linear = self.flow, self.known.linearization
+        branches = self._branches(self._frames(2, SURROUNDING_STEP))
+        dims = torch.where(self.known.fixed, self._dims, -1)
+        tracked = self._in_time(
+            "borders of basins",
+            partial(border_edges, flow, linear, dims, branches),
+        )
+        edges = [orbit.edge for orbit in tracked]
+        for dim in sorted({branch.frame.dim for branch in branches}):
+            # On a sphere, starts near the slow axes matter more than a closed surface.
+            near = branches if dim == 2 else self._followed
+            group = [branch for branch in near if branch.frame.dim == dim]
+            goals = torch.nonzero(dims == dim - 1)[:, 0]
+            found = tracked if dim == 2 else []
+            edges += self._in_time(
+                f"connections from points with {dim} unstable directions",
+                partial(shot_edges, flow, linear, goals, group, found, self.generator),
+            )
+        for edge in edges:
+            self._add_saddle_edge(edge)
+
+    def add_index_rule(self) -> None:
+        """Note whether the indices of all points must add up to 1, or why not."""
+        points = self.known.linearization.points[self.known.fixed]
+        owners = torch.zeros(len(points), dtype=torch.long, device=points.states.device)
+        with torch.no_grad():
+            _, (objection,) = audit_indices(
+                self.flow.dynamics, points, owners, self.flow.one_input[None]
+            )
+        self.graph.graph["index_rule"] = not objection
+        if objection:
+            self.graph.graph["index_objection"] = objection
+
+    def add_basins(self, starts: States) -> None:
+        """Estimate the share of states that each attractor draws in."""
+        if not len(starts):
+            return
+        ends = self.flow.follow(starts, "Basins")
+        self._note_late("basins")
+        self.graph.graph["basin_samples"] = len(starts)
+        for node, data in self.graph.nodes(data=True):
+            if data["unstable_dim"] or data["kind"] not in ATTRACTING:
+                continue
+            hits = int((ends.targets == node).sum())
+            low, high = _wilson(hits, len(starts))
+            data.update(
+                basin_fraction=hits / len(starts), basin_low=low, basin_high=high
+            )
+        missed = ends.targets == UNRESOLVED
+        self._keep(ends.states[missed])
+        self.graph.graph["basin_unresolved"] = int(missed.sum()) / len(starts)
+
+    def _frames(self, least: int, largest: float) -> dict[int, UnstableFrame]:
+        """The unstable axes of every fixed point with enough unstable dimensions."""
+        chosen = self.known.fixed & (self._dims >= least)
+        rows = torch.nonzero(chosen)[:, 0].tolist()
+        return {row: self.known.frame(row, largest) for row in rows}
+
+    def _branches(self, frames: dict[int, UnstableFrame]) -> list[Branches]:
+        """Follow directions from all points at once."""
+        if not frames:
+            return []
+        directions = [
+            sphere(frame.dim, self.count, self.generator).to(frame.axes)
+            for frame in frames.values()
+        ]
+        starts = [
+            frame.starts(own)
+            for frame, own in zip(frames.values(), directions, strict=True)
+        ]
+        ends = self.flow.follow(torch.cat(starts), "Branches")
+        branches, first = [], 0
+        for (source, frame), own in zip(frames.items(), directions, strict=True):
+            rows = torch.arange(first, first + len(own), device=own.device)
+            branches.append(Branches(source, frame, own, ends.select(rows)))
+            first += len(own)
+        return branches
+
+    def _add_branch(self, branch: Branches) -> None:
+        ends, rows = branch.ends, torch.arange(len(branch.ends.targets))
+        if branch.frame.dim == 1:
+            for side, row in zip((1, -1), rows, strict=True):
+                self._add_edge(branch.source, ends, row[None], len(rows), side)
+            return
+        for target in torch.unique(ends.targets):
+            group = torch.nonzero(ends.targets == target)[:, 0]
+            self._add_edge(branch.source, ends, group, len(rows), 0)
+
+    def _add_edge(
+        self, source: int, ends: Destinations, rows: Tensor, tried: int, side: int
+    ) -> None:
+        target = int(ends.targets[rows[0]])
+        resolved = target != UNRESOLVED
+        if not resolved:
+            target = self._unresolved_node(ends.select(rows))
+        reached = ends.distances if resolved else ends.residual_norms
+        dim = self.graph.nodes[target]["unstable_dim"] if resolved else 0
+        data = {
+            "kind": "unstable_branch" if side else "unstable_directions",
+            "side": side,
+            "directions": len(rows),
+            "tried": tried,
+            "transit_steps": int(ends.steps[rows].double().median()),
+            "distance": float(reached[rows].max()),
+            "unstable_drop": int(self._dims[source]) - dim,
+            "verified": resolved,
+        }
+        self.graph.add_edge(source, target, **finite(data))
+
+    def _add_saddle_edge(self, edge: SaddleEdge) -> None:
+        target = edge.target
+        known = target != UNRESOLVED
+        drop = int(self._dims[edge.source]) - (int(self._dims[target]) if known else 1)
+        if not known:
+            target = self.graph.number_of_nodes()
+            self.graph.add_node(
+                target, kind="unresolved", stability="unknown", unstable_dim=-1
+            )
+        kind = "connecting_orbit" if drop == 1 else "connecting_family"
+        data = {
+            "kind": kind if known else "border",
+            "side": 0,
+            "directions": edge.directions,
+            "tried": edge.tried,
+            "transit_steps": edge.steps,
+            "distance": edge.distance,
+            "unstable_drop": drop,
+            "verified": known,
+        }
+        self.graph.add_edge(edge.source, target, **finite(data))
+
+    def _unresolved_node(self, ends: Destinations) -> int:
+        """One node for the ends of a source that lead to nothing known."""
+        self._keep(ends.states)
+        node = self.graph.number_of_nodes()
+        norms = ends.residual_norms
+        data = {
+            "kind": "unresolved",
+            "stability": "unknown",
+            "unstable_dim": -1,
+            "residual_norm": float(norms.max()),
+            "at_rest": bool((norms < AT_REST).all()),
+            "diverged": not bool(torch.isfinite(norms).all()),
+        }
+        self.graph.add_node(node, **finite(data))
+        return node
+
+    def _keep(self, states: States) -> None:
+        self._loose.append(states[torch.isfinite(states).all(1)])
+
+    def _note_late(self, what: str) -> None:
+        if self.flow.deadline.passed:
+            self.missing.append(what)
+
+    def _in_time(self, what: str, search: Callable[[], list[Found]]) -> list[Found]:
+        """Do what there is time for; otherwise note that it is missing."""
+        try:
+            self.flow.deadline.check()
+            return search()
+        except OutOfTimeError:
+            self.missing.append(what)
+            return []
+
+
+def _wilson(hits: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share."""
+    z = 1.959964
+    share = hits / trials
+    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    spread = share * (1 - share) / trials + z**2 / (4 * trials**2)
+    half = z * math.sqrt(spread) / (1 + z**2 / trials)
+    return max(0.0, centre - half), min(1.0, centre + half)

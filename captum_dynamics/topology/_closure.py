@@ -1,0 +1,99 @@
+"""Searches for what a graph points at without knowing it."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from captum_dynamics._typing import States
+from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.exceptions import ConvergenceWarning
+from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
+from captum_dynamics.linearization import linearize
+from captum_dynamics.long_runs import follow_runs
+from captum_dynamics.merging import connected_groups
+from captum_dynamics.spreading import farthest_points
+from captum_dynamics.topology._builder import Known
+from captum_dynamics.topology._destinations import AT_REST
+from captum_dynamics.topology.audit import GraphAudit
+from captum_dynamics.topology.continua import gather_continua
+
+MOST_ENDS = 64  # loose ends searched from, well spread
+MOST_PAIRS = 1024  # of points, between which searches start
+
+
+def extended(dynamics: DynamicsMap, known: Known, fresh: FixedPoints) -> Known:
+    """Add points, after those that are known."""
+    linear = known.linearization
+    nodes = {continuum.node for continuum in known.continua}
+    single = [row for row in range(len(linear)) if row not in nodes]
+    samples = [continuum.points for continuum in known.continua]
+    points = FixedPoints.concatenate(
+        [linear.points[torch.tensor(single)], *samples, fresh]
+    )
+    gathered = gather_continua(
+        dynamics, linearize(dynamics, points, margin=linear.margin)
+    )
+    return Known(*gathered, known.cycles)
+
+
+def follow_ends(dynamics: DynamicsMap, known: Known, ends: States) -> Known:
+    """Solve for the points and the cycles near states where branches ended.
+
+    Returns:
+        What is known then; the same object where nothing is new.
+    """
+    if not len(ends):
+        return known
+    ends = ends[farthest_points(ends, MOST_ENDS)]
+    fresh = _fresh(dynamics, known, ends)
+    if len(fresh):
+        return extended(dynamics, known, fresh)
+    inputs = known.linearization.points.inputs[:1]
+    moving = dynamics.residual(ends, inputs.expand(len(ends), -1)).norm(dim=1) > AT_REST
+    if not bool(moving.any()):
+        return known
+    cycles = follow_runs(dynamics, ends[moving], inputs).cycles
+    if not cycles:
+        return known
+    return Known(known.linearization, known.continua, (*known.cycles, *cycles))
+
+
+def search_between(
+    dynamics: DynamicsMap,
+    known: Known,
+    audit: GraphAudit,
+    generator: torch.Generator | None,
+) -> Known:
+    """Search from midpoints of known points, first of those that the audit names.
+
+    The saddles between attractors are near the middle of them, and a point that is
+    missing is near the middle of points around it.
+    """
+    rows = torch.nonzero(known.fixed)[:, 0]
+    pairs = torch.combinations(rows)
+    if len(pairs) > MOST_PAIRS:
+        pairs = pairs[torch.randperm(len(pairs), generator=generator)[:MOST_PAIRS]]
+    named = torch.tensor(audit.gaps, dtype=torch.long).reshape(-1, 2).to(pairs)
+    states = known.linearization.points.states[torch.cat([named, pairs])]
+    fresh = _fresh(dynamics, known, states.mean(1))
+    return extended(dynamics, known, fresh) if len(fresh) else known
+
+
+def _fresh(dynamics: DynamicsMap, known: Known, starts: States) -> FixedPoints:
+    """Distinct fixed points that searches find and that are not known yet."""
+    points = known.linearization.points
+    if not len(starts):
+        return points[:0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = find_fixed_points(dynamics, starts, points.inputs[:1])
+    found = found[found.kind == Kind.FIXED].unique()
+    for continuum in known.continua:
+        found = found[~(found.degenerate & continuum.holds(found.states))]
+    everything = FixedPoints.concatenate([points, found])
+    groups = connected_groups(
+        everything.states, everything.merge_radii, everything.inputs
+    )
+    return found[~torch.isin(groups[len(points) :], groups[: len(points)])]

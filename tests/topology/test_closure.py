@@ -1,0 +1,169 @@
+"""Graphs that point at more than they were given: searches, continua and cycles."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+
+import pytest
+import torch
+
+import captum_dynamics as cd
+from captum_dynamics.testing import systems
+from captum_dynamics.topology import AuditVerdict
+
+
+def graph_from(
+    system: systems.KnownSystem, states: torch.Tensor, **settings: object
+) -> cd.FixedPointGraph:
+    points = cd.find_fixed_points(system.dynamics, states, system.inputs).unique()
+    points = points[points.kind == cd.Kind.FIXED]
+    return cd.connect(
+        system.dynamics,
+        cd.linearize(system.dynamics, points),
+        generator=torch.Generator().manual_seed(0),
+        **settings,  # type: ignore[arg-type]
+    )
+
+
+def kinds(graph: cd.FixedPointGraph) -> Counter[str]:
+    return Counter(data["kind"] for _, data in graph.graph.nodes(data=True))
+
+
+def scattered(system: systems.KnownSystem, count: int) -> torch.Tensor:
+    low, high = system.region
+    draws = torch.rand(
+        count,
+        system.dynamics.state_dim,
+        generator=torch.Generator().manual_seed(1),
+        dtype=torch.float64,
+    )
+    return low + (high - low) * draws
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        systems.bistable(),
+        systems.uncoupled_switches(2),
+        systems.uncoupled_switches(3),
+        systems.hopfield(),
+        systems.coupled_switches(),
+    ],
+    ids=lambda system: f"{system.name}_{len(system.states)}",
+)
+def test_from_a_single_point_every_other_is_found(
+    system: systems.KnownSystem,
+) -> None:
+    graph = graph_from(system, system.states[:1])
+    found = graph.linearization.points.states
+    assert len(found) == len(system.states)
+    assert float(torch.cdist(system.states, found).amin(1).max()) < 1e-9
+    assert graph.audit.verdict is AuditVerdict.CONSISTENT
+
+
+def test_given_points_stay_the_first_rows() -> None:
+    system = systems.uncoupled_switches(2)
+    given = system.states[[3, 0]]
+    graph = graph_from(system, given)
+    points = cd.find_fixed_points(system.dynamics, given, system.inputs).unique()
+    assert torch.equal(graph.linearization.points.states[:2], points.states)
+
+
+def test_without_searches_nothing_is_added() -> None:
+    system = systems.uncoupled_switches(2)
+    graph = graph_from(system, system.states[4:5], searches=0, basin_samples=0)
+    assert len(graph.linearization) == 1
+    assert kinds(graph)["fixed_point"] == 1
+
+
+def test_a_border_that_comes_to_no_known_saddle_is_searched() -> None:
+    system = systems.uncoupled_switches(2)
+    gone = int(torch.nonzero(system.unstable_dims == 1)[-1, 0])
+    graph = graph_from(system, system.states[torch.arange(9) != gone])
+    assert kinds(graph) == {"fixed_point": 9}
+
+
+def test_a_ring_of_fixed_points_is_one_node_with_its_sample() -> None:
+    system = systems.ring()
+    graph = graph_from(system, scattered(system, 150))
+    assert kinds(graph) == {"fixed_point": 1, "continuum": 1}
+    (continuum,) = graph.continua
+    radii = continuum.points.states.norm(dim=1)
+    assert torch.allclose(radii, torch.ones_like(radii))
+    ((_, target, data),) = graph.graph.edges(data=True)
+    assert target == continuum.node
+    assert (data["directions"], data["verified"]) == (64, True)
+    assert graph.attractors == [continuum.node]
+    assert graph.basins[continuum.node] == 1
+    assert graph.audit.verdict is AuditVerdict.NOT_APPLICABLE
+
+
+def test_a_line_of_fixed_points_is_one_node_with_the_left_eigenvector_right() -> None:
+    system = systems.line_attractor()
+    graph = graph_from(system, scattered(system, 150))
+    assert kinds(graph) == {"continuum": 1}
+    left = graph.linearization.left_eigenvectors[0, 0].real
+    expected = torch.tensor([2.0, 1.0, 2.0], dtype=torch.float64) / 3
+    cosine = float(left @ expected) / float(left.norm())
+    assert abs(cosine) == pytest.approx(1, abs=1e-12)
+
+
+def test_a_line_that_was_met_once_is_seen_to_be_one() -> None:
+    system = systems.line_attractor()
+    graph = graph_from(system, system.states[:1])
+    assert kinds(graph) == {"continuum": 1}
+    assert len(graph.continua[0].points) > 2
+
+
+def test_a_degenerate_point_on_its_own_stays_a_point() -> None:
+    system = systems.pitchfork()
+    graph = graph_from(system, scattered(system, 100))
+    assert kinds(graph) == {"fixed_point": 3}
+    assert graph.continua == ()
+
+
+def test_a_ring_that_is_perturbed_has_four_alternating_points() -> None:
+    system = systems.perturbed_ring()
+    graph = graph_from(system, scattered(system, 100)).graph
+    dims = Counter(data["unstable_dim"] for _, data in graph.nodes(data=True))
+    assert dims == {0: 2, 1: 2, 2: 1}
+    dropped = [d for *_, d in graph.edges(data=True) if d["unstable_drop"] == 1]
+    assert len(dropped) == 6
+
+
+@pytest.mark.parametrize(
+    ("system", "period"),
+    [(systems.spiral(), 8), (systems.flip(), 2), (systems.logistic(), 2)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_branches_that_end_on_a_cycle_lead_to_its_node(
+    system: systems.KnownSystem, period: int
+) -> None:
+    graph = graph_from(system, system.states[:1])
+    (cycle,) = graph.cycles
+    node = len(graph.linearization)
+    assert graph.graph.nodes[node]["period"] == cycle.period == period
+    assert node in graph.attractors
+    assert {t for _, t, d in graph.graph.edges(data=True) if d["verified"]} == {node}
+    assert f"attracting period-{period} cycle" in graph.summary()
+
+
+def test_a_time_limit_leaves_a_graph_that_says_what_is_missing() -> None:
+    system = systems.uncoupled_switches(3)
+    began = time.perf_counter()
+    graph = graph_from(system, system.states, time_limit=1e-3)
+    assert time.perf_counter() - began < 5
+    assert len(graph.linearization) == 27
+    assert "borders of basins" in graph.graph.graph["missing"]
+    assert "time ran out before" in graph.summary()
+    assert graph.audit.verdict is AuditVerdict.NOT_APPLICABLE
+    assert "time ran out" in graph.audit.objection
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, math.nan])
+def test_a_time_limit_that_means_nothing_is_refused(limit: float) -> None:
+    system = systems.bistable()
+    with pytest.raises(ValueError, match="`time_limit`"):
+        graph_from(system, system.states, time_limit=limit)
