@@ -23,7 +23,12 @@ from captum_dynamics.fixed_points import FixedPoints, Kind
 from captum_dynamics.linearization import from_jacobians
 from captum_dynamics.long_runs import Cycle
 from captum_dynamics.solvers import Status
-from captum_dynamics.topology import Continuum, FixedPointGraph, SlowManifold
+from captum_dynamics.topology import (
+    Continuum,
+    FixedPointGraph,
+    SlowManifold,
+    TransitionGraph,
+)
 
 # Worked out again from the Jacobians: they are three quarters of the numbers.
 _OMIT = {
@@ -45,13 +50,20 @@ _TYPES: dict[str, Callable[..., Any]] = {
         FixedPoints,
         Setting,
         SlowManifold,
+        TransitionGraph,
         Visits,
         Words,
     )
 }
 _TYPES["Linearization"] = from_jacobians
 _NODE = {"kind": str, "stability": str, "unstable_dim": int}
-_EDGE = {"directions": int, "tried": int, "transit_steps": int, "verified": bool}
+_EDGE = {
+    "kind": str,
+    "directions": int,
+    "tried": int,
+    "transit_steps": int,
+    "verified": bool,
+}
 Found = TypeVar("Found", bound=Findings)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import networkx as nx
@@ -195,6 +196,8 @@ def _check_fields(
 def _fits(value: Any, hint: Any) -> bool:
     """Whether a value is of a type, with the types of its items and the shape."""
     kind, inner = get_origin(hint) or hint, get_args(hint)
+    if kind is UnionType:  # X | None
+        return any(_fits(value, member) for member in inner)
     if kind is tuple:  # tuple[X, ...]
         return isinstance(value, tuple) and all(_fits(v, inner[0]) for v in value)
     if kind is dict:

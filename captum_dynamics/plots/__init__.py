@@ -11,6 +11,7 @@ from captum_dynamics.plots.alignment import plot_alignment
 from captum_dynamics.plots.branches import plot_branches
 from captum_dynamics.plots.density import plot_density
 from captum_dynamics.plots.fixed_point_graph import plot_graph
+from captum_dynamics.plots.hierarchy import plot_hierarchy
 from captum_dynamics.plots.input_effects import plot_input_effects
 from captum_dynamics.plots.modes import plot_modes
 from captum_dynamics.plots.projections import plot_projections
@@ -32,6 +33,7 @@ __all__ = [
     "plot_alignment",
     "plot_spectrum",
     "plot_graph",
+    "plot_hierarchy",
     "plot_transitions",
     "plot_branches",
     "plot_accumulation",

@@ -28,6 +28,8 @@ MARKERS: dict[str, dict[str, Any]] = {
     "saddle": {"marker": "o", "facecolors": "white", "edgecolors": ORANGE},
     "repeller": {"marker": "^", "facecolors": ORANGE, "edgecolors": "white"},
     "marginal": {"marker": "D", "facecolors": PURPLE, "edgecolors": "white"},
+    "continuum": {"marker": "D", "facecolors": PURPLE, "edgecolors": "white"},
+    "cycle": {"marker": "h", "facecolors": GREEN, "edgecolors": "white"},
     "not fixed": {"marker": "s", "facecolors": "white", "edgecolors": GREY},
 }
 CLASS_COLOURS = {"neutral": GREY, "negative": ORANGE, "positive": BLUE}

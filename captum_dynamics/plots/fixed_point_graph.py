@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch
 from torch import Tensor
 
 from captum_dynamics.plots import _base
+from captum_dynamics.plots._graph_parts import draw_edges, draw_nodes
 from captum_dynamics.topology import FixedPointGraph
 
-NODE = 150.0  # area of a node's marker, in points squared
-LARGEST_LABELLED = 60
-CROWDED = 0.02  # points closer than this share of the width hide each other
+CROWDED = 0.035  # points closer than this share of the width hide each other
 SLANT = (0.38, 0.27)  # shift in the plane for a unit of the third component
-BEND = 0.14  # of an arrow; parallel ones bend more and more
 
 
 def plot_graph(
-    graph: FixedPointGraph, *, positions: Tensor | None = None, ax: Axes | None = None
+    graph: FixedPointGraph,
+    *,
+    project: Callable[[Tensor], Tensor] | None = None,
+    ax: Axes | None = None,
 ) -> tuple[Figure, Axes]:
     """Draw fixed points where they are, and the connections between them.
 
     Filled circles attract, rings are saddles, triangles repel, diamonds are marginal.
-    An arrow follows an unstable direction to where it ends, and is the wider the more
-    of the tried directions went there; dashed ones end at no known attractor, and
-    their squares with a question mark stand beside their source.
+    Grey arrows follow an unstable direction to where it ends, blue ones lead from
+    saddle to saddle, and pale ones are each one of many; an arrow is the wider
+    the more of the tried directions went there. Dashed ones end at nothing known, and
+    their squares with a question mark stand beside their source. Of a cycle all states
+    are drawn, and of a continuum of points its sample.
 
     Args:
         graph: what `connect` returned.
-        positions: coordinates (n, 2) of the n points; by default the graph's own, the
-            principal components of the points. Where points hide each other in their
-            plane, the third component is drawn slantwise, and the axes say so.
+        project: takes states (m, d) to places (m, 2), such as two readouts; by
+            default to the graph's own coordinates, the principal components of the
+            points. Where points hide each other in their plane, the third component is
+            drawn slantwise, and the axes say so.
         ax: where to draw; a new figure by default.
 
     Returns:
@@ -55,34 +58,35 @@ def plot_graph(
     if not graph.graph.number_of_nodes():
         _base.say_nothing_to_show(ax, "No points.")
         return figure, ax
-    if positions is None:
-        positions = _draw_own_plane(ax, graph)
-    else:
-        _base.name_axes(
-            ax, "component 1 of visited states", "component 2 of visited states"
-        )
-    places = _places(graph, positions)
-    _draw_edges(ax, graph, places)
-    _draw_nodes(ax, graph, places)
+    if project is None:
+        project = _own_plane(ax, graph)
+    _draw_sets(ax, graph, project)
+    places = _places(graph, project)
+    draw_edges(ax, graph.graph, places)
+    draw_nodes(ax, graph.graph, places)
     ax.margins(0.12)
-    _base.legend_above(ax, markerscale=0.7)
+    _base.legend_above(ax, markerscale=0.7, ncols=4)
     return figure, ax
 
 
-def _draw_own_plane(ax: Axes, graph: FixedPointGraph) -> Tensor:
-    """Name the axes after the coordinates (n, 2) that the graph's nodes carry."""
-    nodes = graph.graph.nodes
-    rows = range(len(graph.linearization))
-    pairs = [[nodes[row]["x"], nodes[row]["y"]] for row in rows]
-    positions = torch.tensor(pairs, dtype=torch.float64)
-    slants = ["", ""]
-    if hidden(positions):
-        slants = [f" + {part} x component 3" for part in SLANT]
-        depth = graph.depth.detach().cpu()
-        positions = positions + depth[:, None] * positions.new_tensor(SLANT)
-    names = [f"component {i + 1}{slants[i]} of the fixed points" for i in (0, 1)]
-    _base.name_axes(ax, *names)
-    return positions
+def _own_plane(ax: Axes, graph: FixedPointGraph) -> Callable[[Tensor], Tensor]:
+    """Coordinates that the graph's nodes carry; the axes are named after them."""
+    points = graph.components(graph.linearization.points.states)
+    slants = torch.zeros(2)
+    if hidden(points[:, :2]):
+        slants = torch.tensor(SLANT)
+    for number, slant in enumerate(slants.tolist(), start=1):
+        third = f" + {slant:.2g} x component 3" if slant else ""
+        name = f"component {number}{third}"
+        (ax.set_xlabel if number == 1 else ax.set_ylabel)(
+            name, fontsize=_base.SMALL + 1, color=_base.INK
+        )
+
+    def project(states: Tensor) -> Tensor:
+        parts = graph.components(states)
+        return parts[:, :2] + parts[:, 2:] * slants.to(parts)
+
+    return project
 
 
 def hidden(positions: Tensor) -> bool:
@@ -93,8 +97,27 @@ def hidden(positions: Tensor) -> bool:
     return bool(torch.pdist(positions).min() < CROWDED * width)
 
 
-def _places(graph: FixedPointGraph, positions: Tensor) -> dict[int, _base.Numbers]:
-    known = dict(enumerate(_base.array(positions)))
+def _draw_sets(
+    ax: Axes, graph: FixedPointGraph, project: Callable[[Tensor], Tensor]
+) -> None:
+    """Add the states of cycles, joined in their order, and samples of continua."""
+    for cycle in graph.cycles:
+        states = torch.cat([cycle.states, cycle.states[:1]])
+        x, y = _base.array(project(states)).T
+        ax.plot(x, y, ".-", color=_base.GREEN, linewidth=0.8, markersize=5, zorder=1.6)
+    for continuum in graph.continua:
+        x, y = _base.array(project(continuum.points.states)).T
+        ax.scatter(x, y, s=7, color=_base.PURPLE, linewidths=0, zorder=1.6)
+    if graph.cycles or graph.continua:
+        ax.set_aspect("equal", adjustable="datalim")
+
+
+def _places(
+    graph: FixedPointGraph, project: Callable[[Tensor], Tensor]
+) -> dict[int, _base.Numbers]:
+    points = graph.linearization.points.states
+    firsts = [cycle.states[:1].to(points) for cycle in graph.cycles]
+    known = dict(enumerate(_base.array(project(torch.cat([points, *firsts])))))
     width = np.ptp(np.stack(list(known.values())), axis=0).max() or 1.0
     beside = Counter[int]()
     for node in graph.graph.nodes:
@@ -105,64 +128,3 @@ def _places(graph: FixedPointGraph, positions: Tensor) -> dict[int, _base.Number
             known[node] = known[source] + shift
             beside[source] += 1
     return known
-
-
-def _draw_nodes(
-    ax: Axes, graph: FixedPointGraph, places: dict[int, _base.Numbers]
-) -> None:
-    looks = {n: _look(data) for n, data in graph.graph.nodes(data=True)}
-    labelled = len(looks) <= LARGEST_LABELLED
-    size = NODE if labelled else NODE / 4
-    for name, style in _base.MARKERS.items():
-        members = [node for node, look in looks.items() if look == name]
-        if not members:
-            continue
-        at = np.stack([places[node] for node in members])
-        # A triangle needs a larger area to hold a number.
-        area = 2 * size if name == "repeller" else size
-        label = f"{name} ({len(members)})"
-        ax.scatter(
-            at[:, 0], at[:, 1], s=area, linewidths=1.6, zorder=3, label=label, **style
-        )
-    for node, look in looks.items() if labelled else ():
-        x, y = places[node]
-        unresolved = graph.graph.nodes[node]["kind"] == "unresolved"
-        ax.text(
-            x,
-            y,
-            "?" if unresolved else str(node),
-            ha="center",
-            va="center_baseline",
-            fontsize=_base.SMALL - 1,
-            color=_base.INK if look in ("saddle", "not fixed") else "white",
-            zorder=4,
-        )
-
-
-def _look(data: dict[str, Any]) -> str:
-    known = data["kind"] == "fixed_point" and data["stability"] in _base.MARKERS
-    return str(data["stability"]) if known else "not fixed"
-
-
-def _draw_edges(
-    ax: Axes, graph: FixedPointGraph, places: dict[int, _base.Numbers]
-) -> None:
-    seen = Counter[tuple[int, int]]()
-    radius = (NODE / np.pi) ** 0.5
-    for source, target, data in graph.graph.edges(data=True):
-        seen[source, target] += 1
-        share = data["directions"] / data["tried"]
-        ax.add_patch(
-            FancyArrowPatch(
-                tuple(places[source]),
-                tuple(places[target]),
-                connectionstyle=f"arc3,rad={BEND * seen[source, target]}",
-                arrowstyle="-|>,head_length=5,head_width=2.5",
-                linewidth=0.7 + 2.0 * share,
-                linestyle="-" if data["verified"] else "--",
-                color=_base.GREY,
-                shrinkA=radius,
-                shrinkB=radius,
-                zorder=2,
-            )
-        )

@@ -98,10 +98,15 @@ def graph(findings: Findings) -> Picture:
     """Draw the graph of points in the plane of visited states."""
     found = findings.graph
     edges = list(found.graph.edges(data=True))
-    visited = findings.visits.project(findings.points.states)
+    visits = findings.visits
+    # The graph's own coordinates tell apart what hides in the visited plane.
+    own = hidden(visits.project(findings.points.states))
+    figure, ax = plots.plot_graph(found, project=None if own else visits.project)
+    if not own:
+        ax.set_xlabel("component 1 of visited states")
+        ax.set_ylabel("component 2 of visited states")
     return picture(
-        # The graph's own coordinates tell apart what hides in the visited plane.
-        plots.plot_graph(found, positions=None if hidden(visited) else visited),
+        (figure, ax),
         "Connections",
         "Arrows follow the unstable directions of a point to where they end, and are "
         "the wider the more directions went there.",

@@ -21,7 +21,13 @@ from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._deadline import OutOfTimeError
 from captum_dynamics.topology._destinations import AT_REST, UNRESOLVED, Destinations
 from captum_dynamics.topology._flow import Flow
-from captum_dynamics.topology._nodes import continuum_data, cycle_data, finite, nodes
+from captum_dynamics.topology._nodes import (
+    continuum_data,
+    cycle_data,
+    finite,
+    known_states,
+    nodes,
+)
 from captum_dynamics.topology._orbits import Branches, SaddleEdge
 from captum_dynamics.topology._shot_edges import shot_edges
 from captum_dynamics.topology._unstable import (
@@ -95,15 +101,13 @@ class Builder:
     _followed: list[Branches] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        linearization = self.known.linearization
-        self.graph.add_nodes_from(nodes(linearization))
-        for continuum in self.known.continua:
-            self.graph.nodes[continuum.node].update(
-                continuum_data(linearization, continuum)
-            )
-        for place, cycle in enumerate(self.known.cycles):
-            node = len(linearization) + place
-            self.graph.add_node(node, **cycle_data(linearization, cycle))
+        linear, continua, cycles = vars(self.known).values()
+        states = known_states(linear, continua, cycles)
+        self.graph.add_nodes_from(nodes(linear, states))
+        for continuum in continua:
+            self.graph.nodes[continuum.node].update(continuum_data(linear, continuum))
+        for place, cycle in enumerate(cycles):
+            self.graph.add_node(len(linear) + place, **cycle_data(cycle, states))
         self._dims = self.known.unstable_dims
 
     @property

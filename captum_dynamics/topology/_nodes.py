@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from captum_dynamics._typing import States
+from captum_dynamics._typing import OtherStates, States
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization, Stability
 from captum_dynamics.long_runs import Cycle
 from captum_dynamics.topology.continua import Continuum
 
 
-def nodes(linearization: Linearization) -> list[tuple[int, dict[str, Any]]]:
-    """Number and attributes of the node of each point."""
+def nodes(
+    linearization: Linearization, known: OtherStates
+) -> list[tuple[int, dict[str, Any]]]:
+    """Number and attributes of the node of each point, in the plane of known states."""
     points = linearization.points
-    plane = _plane(points.states)
+    plane = components(points.states, known)
     stability, dims = linearization.stability.tolist(), linearization.unstable_dims
     indices, radius = linearization.indices, linearization.spectral_radius
     times, values = linearization.slowest_decay, linearization.eigenvalues
@@ -62,11 +66,9 @@ def continuum_data(
     }
 
 
-def cycle_data(linearization: Linearization, cycle: Cycle) -> dict[str, Any]:
-    """Attributes of the node of an attracting cycle; its place is that of its mean."""
-    states = linearization.points.states
-    centre = cycle.states.mean(0).to(states)
-    place = (centre - states.mean(0)) @ _axes(states).T
+def cycle_data(cycle: Cycle, known: OtherStates) -> dict[str, Any]:
+    """Attributes of the node of an attracting cycle; it stands at the first state."""
+    (place,) = components(cycle.states[:1], known)
     return finite(
         {
             "kind": "cycle",
@@ -90,17 +92,25 @@ def finite(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plane(states: States) -> Tensor:
-    """First two principal components (n, 2) of the points, zero where they lack."""
-    plane: Tensor = (states - states.mean(0)) @ _axes(states).T
-    return plane
+def known_states(
+    linearization: Linearization,
+    continua: Sequence[Continuum],
+    cycles: Sequence[Cycle],
+) -> OtherStates:
+    """States of all points, cycles and samples of continua."""
+    points = linearization.points.states
+    samples = [continuum.points.states for continuum in continua]
+    orbits = [cycle.states.to(points) for cycle in cycles]
+    return torch.cat([points, *samples, *orbits])
 
 
-def _axes(states: States) -> Tensor:
-    """Axes (2, d) of the plane; zero where points do not span one."""
-    axes = torch.linalg.svd(states - states.mean(0), full_matrices=False)[2][:2]
+def components(states: States, known: OtherStates) -> Float[Tensor, "n 3"]:
+    """First three principal components of known states, at any states."""
+    centre = known.mean(0)
+    axes = torch.linalg.svd(known - centre, full_matrices=False)[2][:3]
     # The sign of an axis is free: make its largest entry positive.
     largest = axes.abs().argmax(1)
     axes = axes * axes[torch.arange(len(axes)), largest].sign()[:, None]
-    padded: Tensor = torch.nn.functional.pad(axes, (0, 0, 0, 2 - len(axes)))
+    parts = (states.to(known) - centre) @ axes.T
+    padded: Tensor = torch.nn.functional.pad(parts, (0, 3 - len(axes)))
     return padded

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from captum_dynamics._typing import Graph
+from captum_dynamics._typing import Graph, States
+from captum_dynamics.continuation import Branches
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.long_runs import Cycle
+from captum_dynamics.topology._layers import Layers
+from captum_dynamics.topology._nodes import components, known_states
 from captum_dynamics.topology.audit import GraphAudit, audit_graph
 from captum_dynamics.topology.continua import Continuum
+from captum_dynamics.topology.manifold import SlowManifold
+from captum_dynamics.topology.transitions import TransitionGraph
 
 # Kinds of nodes that attract where no unstable direction leaves them.
 ATTRACTING = ("fixed_point", "continuum", "cycle")
@@ -53,12 +58,76 @@ class FixedPointGraph:
         linearization: the points behind nodes 0 to n - 1, one for each continuum.
         continua: what is behind the last of these nodes, where they are continua.
         cycles: what is behind the nodes from n on that are cycles, in their order.
+        transitions: what inputs do at the attractors; see `with_layers`.
+        manifold: where states linger; see `with_layers`.
+        branches: the points followed over an input or a parameter; see `with_layers`.
     """
 
     graph: Graph
     linearization: Linearization
     continua: tuple[Continuum, ...] = ()
     cycles: tuple[Cycle, ...] = ()
+    transitions: TransitionGraph | None = None
+    manifold: SlowManifold | None = None
+    branches: Branches | None = None
+
+    def with_layers(
+        self,
+        *,
+        transitions: TransitionGraph | None = None,
+        manifold: SlowManifold | None = None,
+        branches: Branches | None = None,
+    ) -> FixedPointGraph:
+        """Keep further results about the same points beside the connections.
+
+        Args:
+            transitions: what `find_transitions` returned for this graph's
+                `linearization`.
+            manifold: what `trace_slow_manifold` returned.
+            branches: what `continue_points` or `continue_parameter` returned for points
+                of this graph.
+
+        Returns:
+            A new graph; layers that are not given stay as they are.
+
+        Raises:
+            ValueError: when a layer is about other points, or states of another width.
+
+        Example:
+            >>> import torch, captum_dynamics as cd
+            >>> switch = cd.FunctionAdapter(lambda h, x: torch.tanh(2 * h + x), 1, 1)
+            >>> starts = torch.tensor([[-1.0], [0.1], [1.0]])
+            >>> points = cd.find_fixed_points(switch, starts, torch.zeros(1, 1))
+            >>> graph = cd.connect(switch, cd.linearize(switch, points))
+            >>> up = {"up": torch.tensor([3.0])}
+            >>> found = cd.find_transitions(switch, graph.linearization, up)
+            >>> layered = graph.with_layers(transitions=found).layered
+            >>> sorted({layer for *_, layer in layered.edges(data="layer")})
+            ['autonomous', 'input']
+        """
+        layers = Layers(
+            self.transitions if transitions is None else transitions,
+            self.manifold if manifold is None else manifold,
+            self.branches if branches is None else branches,
+        )
+        layers.check(self.linearization.points.states)
+        return replace(self, **vars(layers))
+
+    @property
+    def layered(self) -> Graph:
+        """All layers in one networkx graph, to be written to a file as it is.
+
+        Edges carry their `layer`: "autonomous" as in `graph`, "input" for transitions,
+        "slow" from one slow point to the next along the manifold, "continuation" from
+        a point to what it becomes. Nodes of other layers than the first carry it too,
+        and are numbered after those of `graph`.
+        """
+        whole: Graph = self.graph.copy()
+        for *_, data in whole.edges(data=True):
+            data["layer"] = "autonomous"
+        layers = Layers(self.transitions, self.manifold, self.branches)
+        layers.add_to(whole, self.linearization.points.states)
+        return whole
 
     @property
     def attractors(self) -> list[int]:
@@ -84,14 +153,14 @@ class FixedPointGraph:
         """Whether points and connections fit together as they must."""
         return audit_graph(self.graph)
 
-    @property
-    def depth(self) -> Tensor:
-        """Third principal component (n,) of the points; zero where there is none."""
-        states = self.linearization.points.states
-        centred = states - states.mean(0)
-        axes = torch.linalg.svd(centred, full_matrices=False)[2][2:3]
-        depths: Tensor = (centred @ axes.T).sum(1)
-        return depths
+    def components(self, states: States) -> Float[Tensor, "n 3"]:
+        """First three principal components of all that nodes stand for, at any states.
+
+        The first two are `x` and `y` of the nodes; those that lack are zero.
+        """
+        return components(
+            states, known_states(self.linearization, self.continua, self.cycles)
+        )
 
     def summary(self) -> str:
         """Count nodes and edges, and name the basins, in plain words."""

@@ -12,8 +12,8 @@ from matplotlib.colors import to_hex
 from matplotlib.patches import FancyArrowPatch
 
 import captum_dynamics as cd
-from captum_dynamics.plots import plot_graph, plot_spectrum
-from captum_dynamics.testing.systems import uncoupled_switches
+from captum_dynamics.plots import plot_graph, plot_hierarchy, plot_spectrum
+from captum_dynamics.testing.systems import ring, spiral, uncoupled_switches
 
 
 def switches(n: int) -> cd.FixedPointGraph:
@@ -61,11 +61,14 @@ def test_nodes_stand_at_their_coordinates_with_an_arrow_for_every_edge() -> None
     assert len(arrows) == graph.graph.number_of_edges()
 
 
-def test_given_positions_are_used() -> None:
+def test_a_given_plane_is_used() -> None:
     graph = switches(1)
-    positions = torch.tensor([[0.0, 5.0], [1.0, 6.0], [2.0, 7.0]])
-    _, ax = plot_graph(graph, positions=positions)
-    assert [text.get_position() for text in ax.texts] == [(0, 5), (1, 6), (2, 7)]
+    _, ax = plot_graph(
+        graph, project=lambda states: torch.cat([3 * states, states + 5], 1)
+    )
+    for row, text in enumerate(ax.texts):
+        state = float(graph.linearization.points.states[row])
+        assert text.get_position() == pytest.approx((3 * state, state + 5))
 
 
 def test_twenty_seven_points_of_a_cube_do_not_hide_each_other() -> None:
@@ -94,8 +97,35 @@ def test_an_unresolved_end_stands_beside_its_source_as_a_question() -> None:
     known = switches(1)
     graph: nx.MultiDiGraph[int] = known.graph.copy()
     graph.add_node(3, kind="unresolved", stability="unknown", unstable_dim=-1)
-    graph.add_edge(1, 3, directions=1, tried=2, verified=False)
+    graph.add_edge(1, 3, kind="unstable_branch", directions=1, tried=2, verified=False)
     _, ax = plot_graph(cd.FixedPointGraph(graph, known.linearization))
     assert [text.get_text() for text in ax.texts] == ["0", "1", "2", "?"]
     (dashed,) = (p for p in ax.patches if p.get_linestyle() == "--")
     assert isinstance(dashed, FancyArrowPatch)
+
+
+def test_rows_of_the_hierarchy_are_unstable_dimensions() -> None:
+    graph = switches(3)
+    figure, ax = plot_hierarchy(graph)
+    dims = dict(graph.graph.nodes(data="unstable_dim"))
+    for text in ax.texts:
+        assert text.get_position()[1] == dims[int(text.get_text())]
+    arrows = [p for p in ax.patches if isinstance(p, FancyArrowPatch)]
+    assert len(arrows) == 54
+    figure.draw_without_rendering()
+    places = ax.transData.transform([text.get_position() for text in ax.texts])
+    gaps = [np.linalg.norm(a - b) for a, b in itertools.combinations(places, 2)]
+    assert min(gaps) > 19
+
+
+def test_states_of_a_cycle_and_a_sample_of_a_ring_are_drawn() -> None:
+    for system, name in ((spiral(), "cycle (1)"), (ring(), "continuum (1)")):
+        points = cd.find_fixed_points(system.dynamics, system.states, system.inputs)
+        linear = cd.linearize(system.dynamics, points)
+        graph = cd.connect(system.dynamics, linear, basin_samples=0)
+        _, ax = plot_graph(graph)
+        assert name in ax.get_legend_handles_labels()[1]
+        drawn = [line.get_xydata() for line in ax.lines if len(line.get_xydata())]
+        drawn += [np.asarray(dots.get_offsets()) for dots in ax.collections]
+        sizes = {len(part) for part in drawn}
+        assert {9} <= sizes if graph.cycles else len(graph.continua[0].points) in sizes
