@@ -81,7 +81,9 @@ def border_edges(
                     passages.steps[at],
                     len(rows),
                 )
-                found.append(Orbit(edge, directions[members[0]]))
+                found.append(
+                    Orbit(edge, directions[members[0]], passages.slowest[at[0]])
+                )
     return found
 
 

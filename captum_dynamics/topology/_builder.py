@@ -12,7 +12,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from captum_dynamics._typing import Counts, Mask, States
+from captum_dynamics._typing import Counts, Mask, OneState, States
 from captum_dynamics.completeness import audit_indices
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization
@@ -88,6 +88,7 @@ class Builder:
         count: directions to sample where more than one is unstable.
         generator: source of randomness.
         graph: the graph so far.
+        border_ends: where borders of basins that lead to nothing known moved least.
         missing: what was not done because time was up.
     """
 
@@ -96,6 +97,7 @@ class Builder:
     count: int
     generator: torch.Generator | None
     graph: nx.MultiDiGraph[int] = field(default_factory=nx.MultiDiGraph)
+    border_ends: list[OneState] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     _loose: list[States] = field(default_factory=list)
     _followed: list[Branches] = field(default_factory=list)
@@ -114,12 +116,6 @@ class Builder:
     def loose_ends(self) -> States:
         """States (m, d) at which trajectories ended that is nothing known."""
         return torch.cat([self.known.linearization.points.states[:0], *self._loose])
-
-    @property
-    def open_borders(self) -> bool:
-        """Whether a border between basins leads to no known saddle."""
-        edges = self.graph.edges(data=True)
-        return any(data["kind"] == "border" for *_, data in edges)
 
     def finish(self) -> FixedPointGraph:
         """The graph as it is."""
@@ -147,6 +143,7 @@ class Builder:
             partial(border_edges, flow, linear, dims, branches),
         )
         edges = [orbit.edge for orbit in tracked]
+        self.border_ends += [o.end for o in tracked if o.edge.target == UNRESOLVED]
         for dim in sorted({branch.frame.dim for branch in branches}):
             # On a sphere, starts near the slow axes matter more than a closed surface.
             near = branches if dim == 2 else self._followed

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 
-from captum_dynamics._typing import States
+from captum_dynamics._typing import OneState, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.exceptions import ConvergenceWarning
 from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
@@ -63,21 +64,23 @@ def follow_ends(dynamics: DynamicsMap, known: Known, ends: States) -> Known:
 def search_between(
     dynamics: DynamicsMap,
     known: Known,
+    borders: Sequence[OneState],
     audit: GraphAudit,
     generator: torch.Generator | None,
 ) -> Known:
-    """Search from midpoints of known points, first of those that the audit names.
+    """Search where borders lead, and from midpoints of known points.
 
     The saddles between attractors are near the middle of them, and a point that is
-    missing is near the middle of points around it.
+    missing is near the middle of those that the audit names.
     """
     rows = torch.nonzero(known.fixed)[:, 0]
     pairs = torch.combinations(rows)
     if len(pairs) > MOST_PAIRS:
         pairs = pairs[torch.randperm(len(pairs), generator=generator)[:MOST_PAIRS]]
     named = torch.tensor(audit.gaps, dtype=torch.long).reshape(-1, 2).to(pairs)
-    states = known.linearization.points.states[torch.cat([named, pairs])]
-    fresh = _fresh(dynamics, known, states.mean(1))
+    states = known.linearization.points.states
+    middles = states[torch.cat([named, pairs])].mean(1)
+    fresh = _fresh(dynamics, known, torch.cat([middles, *(s[None] for s in borders)]))
     return extended(dynamics, known, fresh) if len(fresh) else known
 
 

@@ -73,6 +73,7 @@ class Passages:
         distances: closest passage (n,) by that saddle.
         steps: steps (n,) until then.
         states: where they were then (n, d).
+        slowest: where they moved least (n, d).
     """
 
     starts: States
@@ -80,6 +81,7 @@ class Passages:
     distances: PerPoint
     steps: Counts
     states: States
+    slowest: States
 
 
 def split(flow: Flow, borders: Borders) -> Borders:
@@ -108,7 +110,7 @@ def split(flow: Flow, borders: Borders) -> Borders:
 def track(flow: Flow, borders: Borders, saddles: OtherStates) -> Passages:
     """Follow what lies between the neighbours until it comes close to a saddle."""
     tracks = _Tracks(flow, borders, saddles)
-    active = torch.arange(len(borders) if len(saddles) else 0, device=saddles.device)
+    active = torch.arange(len(borders), device=saddles.device)
     starts = borders.left.clone()
     for stage in range(STAGES):
         if not len(active):
@@ -123,7 +125,12 @@ def track(flow: Flow, borders: Borders, saddles: OtherStates) -> Passages:
         going = tracks.distances[active] > NEAR
         active = active[going & (tracks.idle[active] < IDLE_STAGES)]
     return Passages(
-        starts, tracks.targets, tracks.distances, tracks.steps, tracks.nearest
+        starts,
+        tracks.targets,
+        tracks.distances,
+        tracks.steps,
+        tracks.nearest,
+        tracks.slowest,
     )
 
 
@@ -139,6 +146,8 @@ class _Tracks:
         self.distances = torch.full_like(borders.left[:, 0], torch.inf)
         self.steps = torch.zeros_like(borders.owners)
         self.nearest = borders.left.clone()
+        self.slowest = borders.left.clone()
+        self._pace = torch.full_like(borders.left[:, 0], torch.inf)
         self.idle = torch.zeros_like(borders.owners)
         self._taken = torch.zeros_like(borders.owners)
 
@@ -162,12 +171,23 @@ class _Tracks:
             rows = rows[going]
             if not len(rows):
                 break
-            self.left[rows] = self._flow.step(left[going])
+            self.left[rows] = self._paced(rows, left[going])
             self.right[rows] = self._flow.step(right[going])
             self._taken[rows] += 1
 
+    def _paced(self, rows: Tensor, states: States) -> States:
+        """Move states, and note where that was by the least."""
+        moved = self._flow.step(states)
+        pace = (moved - states).norm(dim=1)
+        slower = pace < self._pace[rows]
+        self._pace[rows] = torch.minimum(pace, self._pace[rows])
+        self.slowest[rows] = torch.where(slower[:, None], states, self.slowest[rows])
+        return moved
+
     def _look(self, rows: Tensor, states: States) -> None:
         """Note which saddle is nearest, where none was so near before."""
+        if not len(self._saddles):
+            return
         away, nearest = torch.cdist(
             states, self._saddles, compute_mode="donot_use_mm_for_euclid_dist"
         ).min(1)

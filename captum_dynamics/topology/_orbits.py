@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from captum_dynamics._typing import Counts, OtherStates, PerPoint, States
+from captum_dynamics._typing import Counts, OneState, OtherStates, PerPoint, States
 from captum_dynamics.topology._destinations import Destinations
 from captum_dynamics.topology._unstable import UnstableFrame
 
@@ -58,10 +58,11 @@ class SaddleEdge:
 
 @dataclass(frozen=True, eq=False)
 class Orbit:
-    """An edge with the direction (u,) in which it leaves its source."""
+    """An edge, the direction (u,) in which it leaves, and where (d,) it moved least."""
 
     edge: SaddleEdge
     direction: Tensor
+    end: OneState
 
 
 def saddle_edge(

@@ -136,10 +136,12 @@ class _Search:
         for _ in range(self.searches):
             audit = audit_graph(builder.graph)
             refuted = audit.verdict is AuditVerdict.REFUTED
-            if not (refuted or builder.open_borders) or self.deadline.passed:
+            if not (refuted or builder.border_ends) or self.deadline.passed:
                 break
             known = builder.known
-            found = search_between(self.dynamics, known, audit, self.generator)
+            found = search_between(
+                self.dynamics, known, builder.border_ends, audit, self.generator
+            )
             if found is known:
                 break
             builder = self._connected(found)

@@ -12,6 +12,10 @@ import torch
 import captum_dynamics as cd
 from captum_dynamics.testing import systems
 from captum_dynamics.topology import AuditVerdict
+from captum_dynamics.topology._attracting import attracting_sets
+from captum_dynamics.topology._builder import Builder, Known
+from captum_dynamics.topology._deadline import Deadline
+from captum_dynamics.topology._flow import Flow
 
 
 def graph_from(
@@ -83,6 +87,21 @@ def test_a_border_that_comes_to_no_known_saddle_is_searched() -> None:
     gone = int(torch.nonzero(system.unstable_dims == 1)[-1, 0])
     graph = graph_from(system, system.states[torch.arange(9) != gone])
     assert kinds(graph) == {"fixed_point": 9}
+
+
+def test_a_border_is_slowest_near_the_saddle_that_is_missing() -> None:
+    system = systems.coupled_switches()
+    saddles = torch.nonzero(system.unstable_dims == 1)[:, 0]
+    kept = [row for row in range(9) if row != int(saddles[0])]
+    points = cd.find_fixed_points(system.dynamics, system.states[kept], system.inputs)
+    known = Known(cd.linearize(system.dynamics, points))
+    sets = attracting_sets(known.linearization, (), ())
+    flow = Flow(system.dynamics, system.inputs[0], sets, 20_000, Deadline())
+    builder = Builder(known, flow, 64, None)
+    builder.add_branches()
+    builder.add_saddle_edges()
+    (end,) = builder.border_ends
+    assert float((end - system.states[saddles[0]]).norm()) < 1e-3
 
 
 def test_a_ring_of_fixed_points_is_one_node_with_its_sample() -> None:
