@@ -30,9 +30,8 @@ def extended(dynamics: DynamicsMap, known: Known, fresh: FixedPoints) -> Known:
     nodes = {continuum.node for continuum in known.continua}
     single = [row for row in range(len(linear)) if row not in nodes]
     samples = [continuum.points for continuum in known.continua]
-    points = FixedPoints.concatenate(
-        [linear.points[torch.tensor(single)], *samples, fresh]
-    )
+    alone = linear.points[torch.tensor(single, dtype=torch.long)]
+    points = FixedPoints.concatenate([alone, *samples, fresh])
     gathered = gather_continua(
         dynamics, linearize(dynamics, points, margin=linear.margin)
     )

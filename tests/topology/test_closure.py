@@ -136,6 +136,13 @@ def test_a_line_that_was_met_once_is_seen_to_be_one() -> None:
     assert len(graph.continua[0].points) > 2
 
 
+def test_basin_states_that_rest_beside_a_sample_belong_to_its_line() -> None:
+    system = systems.line_attractor()
+    graph = graph_from(system, system.states[:1], basin_states=3 * scattered(system, 9))
+    assert kinds(graph) == {"continuum": 1}
+    assert graph.basins == {0: 1.0}
+
+
 def test_a_degenerate_point_on_its_own_stays_a_point() -> None:
     system = systems.pitchfork()
     graph = graph_from(system, scattered(system, 100))
