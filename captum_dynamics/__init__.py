@@ -55,6 +55,7 @@ from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
+from captum_dynamics.subspaces import InvariantSubspaces
 from captum_dynamics.survey import Survey, survey_fixed_points
 from captum_dynamics.topology import (
     Automaton,
@@ -96,6 +97,7 @@ __all__ = [
     "FixedPointGraph",
     "FixedPoints",
     "FunctionAdapter",
+    "InvariantSubspaces",
     "Kind",
     "LayerNotFoundError",
     "LeadingModes",

@@ -279,6 +279,26 @@ def powers_vanish(matrices: Matrices, *, doublings: int = 20) -> Bool[Tensor, " 
     return vanish
 
 
+def largest_growth(
+    matrices: Matrices, rows: Float[Tensor, "m d"], steps: int
+) -> Float[Tensor, "n m"]:
+    """max_k |w A^k| / |w| over 0 <= k <= steps, for each A and each row w.
+
+    Where A has a spectral radius above 1, A / radius takes its place: growth beyond
+    that of the eigenvalues is what remains.
+    """
+    radius = torch.linalg.eigvals(matrices).abs().amax(-1).clamp_min(1)
+    scaled = matrices / radius[:, None, None]
+    pushed = rows / vector_norm(rows, dim=-1, keepdim=True)
+    pushed = pushed.expand(len(matrices), -1, -1)
+    largest = vector_norm(pushed, dim=-1)
+    for _ in range(steps):
+        pushed = torch.bmm(pushed, scaled)
+        # Not `fmax`: for a row w of zeros there is no growth, and NaN says so.
+        largest = torch.maximum(largest, vector_norm(pushed, dim=-1))
+    return largest
+
+
 def _signs(matrices: Matrices) -> Int[Tensor, " n"]:
     size = matrices.shape[-1]
     factors, pivots, _ = torch.linalg.lu_factor_ex(matrices)

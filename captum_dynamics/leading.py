@@ -16,6 +16,7 @@ from captum_dynamics import _checks, _linalg
 from captum_dynamics._typing import PerPoint
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints
+from captum_dynamics.subspaces import decay_times
 from captum_dynamics.tangent import TangentMap
 
 LARGEST_DENSE = 1000  # dimensions above which Arnoldi on products beats all of eig
@@ -49,8 +50,7 @@ class LeadingModes:
     @property
     def time_constants(self) -> Float[Tensor, "n m"]:
         """Steps in which a mode falls to 1/e; infinite at 1, NaN where it grows."""
-        sizes = self.eigenvalues.abs()
-        return torch.where(sizes <= 1, -1 / sizes.log(), torch.nan).abs()
+        return decay_times(self.eigenvalues)
 
 
 @torch.no_grad()

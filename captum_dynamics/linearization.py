@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from captum_dynamics import _checks, _linalg
@@ -20,6 +22,11 @@ from captum_dynamics._typing import (
 )
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints
+from captum_dynamics.subspaces import (
+    InvariantSubspaces,
+    decay_times,
+    invariant_subspaces,
+)
 
 
 class Stability(IntEnum):
@@ -47,7 +54,8 @@ class Linearization:
         right_eigenvectors: (n, d, d), one a column, of unit length.
         left_eigenvectors: (n, d, d), one a row, with left @ right = identity; NaN
             where the right ones are dependent to working precision.
-        condition: (n,) of the right eigenvectors; above 1e6 single modes mean little.
+        condition: (n,) of the right eigenvectors; above 1e6 single modes mean little:
+            `subspaces` then holds those together that cannot be told apart.
         margin: distance from the unit circle that counts as on it.
     """
 
@@ -75,8 +83,7 @@ class Linearization:
 
         Infinite on the unit circle; NaN for modes that grow, see `growth_times`.
         """
-        sizes = self.eigenvalues.abs()
-        return torch.where(sizes <= 1, -1 / sizes.log(), torch.nan).abs()
+        return decay_times(self.eigenvalues)
 
     @property
     def slowest_decay(self) -> PerPoint:
@@ -121,6 +128,47 @@ class Linearization:
         above = (real & (values.real > 1 + self.margin)).sum(-1)
         at_one = ((values - 1).abs() <= self.margin).any(-1)
         return torch.where(at_one, 0, 1 - 2 * (above % 2))
+
+    @cached_property
+    def subspaces(self) -> InvariantSubspaces:
+        """Modes, pairs, and groups of nearly dependent modes, with their projectors.
+
+        Raises:
+            ValueError: If a Jacobian is not finite.
+        """
+        return invariant_subspaces(
+            self.jacobians, self.eigenvalues, self.right_eigenvectors, self.condition
+        )
+
+    def transient_growth(
+        self, readouts: Float[Tensor, "m d"], *, steps: int = 200
+    ) -> Float[Tensor, "n m"]:
+        """max_k |w J^k| / |w|: how far a readout w reaches before it decays.
+
+        Where J is far from normal, modes that decay from the first step add up to
+        something that first grows: time constants then say little of the first steps.
+        Values above 3 deserve that doubt. Where a multiplier lies outside the unit
+        circle, J over its spectral radius takes the place of J.
+
+        Args:
+            readouts: One direction w in a row.
+            steps: Largest power k.
+
+        Returns:
+            At least 1, for each point and readout; NaN for a readout of zeros.
+
+        Raises:
+            ValueError: If `readouts` are not finite rows of the state's width.
+
+        References:
+            Trefethen and Embree (2005), Spectra and Pseudospectra, chapter 14.
+        """
+        width = self.jacobians.shape[-1]
+        _checks.check_matrix("readouts", readouts, width, self.jacobians.device)
+        _checks.check_count("steps", steps, 0)
+        return _linalg.largest_growth(
+            self.jacobians, readouts.to(self.jacobians), steps
+        )
 
     def summary(self) -> str:
         """One line a point: stability, leading multipliers, time constant."""

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from captum_dynamics._typing import Inputs, Mask, PerPoint, States
 from captum_dynamics.adapters import adapt
-from captum_dynamics.attr.modes import LARGEST_CONDITION
 from captum_dynamics.findings import Visits, Words
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.recording import Trajectories
+from captum_dynamics.subspaces import LARGEST_CONDITION
 
 SAMPLE = 5000  # states of a picture, and of a principal component analysis
 

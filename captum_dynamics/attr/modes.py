@@ -10,9 +10,7 @@ from torch import Tensor
 
 from captum_dynamics._typing import States, StateSequences
 from captum_dynamics.linearization import Linearization
-
-LARGEST_CONDITION = 1e6
-"""Condition of the eigenvectors above which single modes mean little."""
+from captum_dynamics.subspaces import LARGEST_CONDITION
 
 
 @dataclass(frozen=True, eq=False)
