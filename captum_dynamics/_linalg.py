@@ -291,7 +291,7 @@ def largest_growth(
     scaled = matrices / radius[:, None, None]
     pushed = rows / vector_norm(rows, dim=-1, keepdim=True)
     pushed = pushed.expand(len(matrices), -1, -1)
-    largest = vector_norm(pushed, dim=-1)
+    largest: Tensor = vector_norm(pushed, dim=-1)
     for _ in range(steps):
         pushed = torch.bmm(pushed, scaled)
         # Not `fmax`: for a row w of zeros there is no growth, and NaN says so.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
+from captum_dynamics.attr._estimated import Fitted
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr.captum_methods import captum_method
 from captum_dynamics.attr.classical import Classical
-from captum_dynamics.attr.dynamics_attribution import DynamicsAttribution, Fitted
+from captum_dynamics.attr.dynamics_attribution import DynamicsAttribution
+from captum_dynamics.attr.eigenmodes import EigenmodeAttribution
 from captum_dynamics.attr.faithfulness import Faithfulness
 from captum_dynamics.attr.layer_input import LayerInputForward
 from captum_dynamics.attr.modes import ModeAttributions
@@ -17,6 +19,7 @@ __all__ = [
     "Adjoints",
     "Classical",
     "DynamicsAttribution",
+    "EigenmodeAttribution",
     "Estimator",
     "Faithfulness",
     "Fitted",

@@ -35,6 +35,10 @@ class FittedEstimator(ABC):
         """Carry the readout back in time: v_{t-1} = A_t^T v_t + G_{t-1}."""
 
     @abstractmethod
+    def gradients(self, runs: RunPair, cotangents: StateSequences) -> InputSequences:
+        """Pull cotangents v_t (n, t, d) back to the inputs of their steps: v_t B_t."""
+
+    @abstractmethod
     def drives(self, runs: RunPair) -> StateSequences:
         """What each input adds to the state of its step: u_t, (n, t, d)."""
 

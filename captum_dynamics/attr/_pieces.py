@@ -260,7 +260,7 @@ def warn_of_gaps(
             f"The averaged derivatives of the {of} miss up to {worst:.1e} of an "
             f"output's change; the convergence delta holds it. {remedy}",
             AttributionWarning,
-            stacklevel=6,
+            stacklevel=9,
         )
 
 

@@ -104,7 +104,10 @@ class _Linear(FittedEstimator):
             carried[-1] = carried[-1] + runs.injections[:, step]
             carried.append(carried[-1] @ self.jacobian)
         states = torch.stack(carried[::-1], dim=1)
-        return Adjoints(states, states[:, 1:] @ self.input_jacobian)
+        return Adjoints(states, self.gradients(runs, states[:, 1:]))
+
+    def gradients(self, runs: RunPair, cotangents: StateSequences) -> InputSequences:
+        return cotangents @ self.input_jacobian
 
     def drives(self, runs: RunPair) -> StateSequences:
         return self._driven(runs.input_differences)

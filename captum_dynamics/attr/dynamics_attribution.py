@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from captum.attr import GradientAttribution, LayerAttribution
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from captum_dynamics._execution import progress
-from captum_dynamics._typing import Inputs
-from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
-from captum_dynamics.attr._base import Estimator, FittedEstimator
-from captum_dynamics.attr._compat import Target, as_tuple, log_usage
-from captum_dynamics.attr._host import Arguments, Host, check_host
-from captum_dynamics.attr._reference import check_reference, reference_input
-from captum_dynamics.attr._session import Session, format_baselines
+from captum_dynamics.attr._base import Estimator
+from captum_dynamics.attr._compat import Target, log_usage
+from captum_dynamics.attr._estimated import EstimatedAttribution
 from captum_dynamics.attr.faithfulness import Faithfulness
-from captum_dynamics.attr.modes import ModeAttributions, divide_by_modes
-from captum_dynamics.attr.path_integrated import PathIntegrated
 from captum_dynamics.fixed_points import FixedPoints, find_fixed_points
 from captum_dynamics.linearization import Linearization, linearize
 from captum_dynamics.recording import Trajectories
 from captum_dynamics.topology import FixedPointGraph, connect
 
 
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """What an attribution keeps of its calibration data.
-
-    Attributes:
-        reference_input: the layer's input at every step of a baseline run, (1, k).
-        picture: the estimator's linear picture of the dynamics.
-    """
-
-    reference_input: Inputs
-    picture: FittedEstimator
-
-
-class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignore[misc]
+class DynamicsAttribution(EstimatedAttribution):
     """Attribute a model's output to what its recurrent layer reads, step by step.
 
     The actual run is compared with a baseline run, and the readout is carried back in
@@ -95,39 +72,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         reference: str | Tensor = "mean",
         multiply_by_inputs: bool = True,
     ) -> None:
-        found = find_layer(layer, None)
-        if isinstance(forward_func, nn.Module):
-            find_layer(forward_func, found)
-        LayerAttribution.__init__(self, forward_func, found)
-        GradientAttribution.__init__(self, forward_func)
-        self.estimator = PathIntegrated() if estimator is None else estimator
-        self.fitted: Fitted | None = None
-        self._reference = check_reference(reference, adapt(found))
-        self._multiply_by_inputs = multiply_by_inputs
-
-    @property
-    def dynamics(self) -> RecurrentAdapter:
-        """The layer's map with its present weights, in float64."""
-        return adapt(self.layer)
-
-    @property
-    def multiplies_by_inputs(self) -> bool:
-        """Whether contributions, rather than gradients, are returned."""
-        return self._multiply_by_inputs
-
-    def has_convergence_delta(self) -> bool:
-        """Return True: `attribute` takes `return_convergence_delta`."""
-        return True
-
-    def attribute_future(self) -> None:
-        """Raise, as attributions are computed at once.
-
-        Raises:
-            NotImplementedError: Always.
-        """
-        raise NotImplementedError(
-            "`attribute_future` is not implemented; call `attribute`."
-        )
+        super().__init__(forward_func, layer, estimator, reference, multiply_by_inputs)
 
     @log_usage()  # type: ignore[untyped-decorator]
     @torch.inference_mode(False)
@@ -175,62 +120,13 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         session = self._session(
             inputs, baselines, target, additional_forward_args, internal_batch_size
         )
-        fitted = self.fitted or self._fit(session, torch.Generator())
-        description = f"{self.get_name()} attribution"
-        parts, deltas = [], []
-        batches = session.batches()
-        for batch in progress(batches, show=show_progress, desc=description):
-            runs = session.pair(batch, fitted.reference_input)
-            gradients = fitted.picture.adjoints(runs).inputs
-            contributions = gradients * runs.input_differences
-            change = runs.outputs - runs.baseline_outputs
-            deltas.append(contributions.sum((1, 2)) - change)
-            parts.append(contributions if self.multiplies_by_inputs else gradients)
-        attributions = _join(parts).to(session.dtype)
-        formatted = (attributions,) if isinstance(inputs, tuple) else attributions
-        if not return_convergence_delta:
-            return formatted
-        return formatted, torch.cat(deltas).to(session.dtype)
-
-    @torch.inference_mode(False)
-    def fit(
-        self,
-        inputs: Tensor | tuple[Tensor, ...],
-        target: Target = None,
-        additional_forward_args: Any = None,
-        *,
-        generator: torch.Generator | None = None,
-        internal_batch_size: int | None = None,
-    ) -> DynamicsAttribution:
-        """Fit the reference input and the estimator to calibration data, once.
-
-        Without it each call of `attribute` fits them to its own inputs.
-
-        Args:
-            inputs: The model's inputs, best disjoint from what is to be explained.
-            target: The output whose prediction a fit is judged by.
-            additional_forward_args: Further arguments of the model.
-            generator: Source of randomness; by default always the same one.
-            internal_batch_size: Examples to run at once.
-
-        Returns:
-            This object, with `fitted` set.
-        """
-        session = self._session(
-            inputs, None, target, additional_forward_args, internal_batch_size
+        return self._attribute(
+            inputs,
+            session,
+            lambda picture, runs: picture.adjoints(runs).inputs,
+            with_delta=return_convergence_delta,
+            show_progress=show_progress,
         )
-        self.fitted = self._fit(session, generator or torch.Generator())
-        return self
-
-    @torch.inference_mode(False)
-    def reference_input(
-        self, inputs: Any = None, additional_forward_args: Any = None
-    ) -> Inputs:
-        """Layer input (1, k) of a baseline run: fitted, given, or the mean."""
-        if self.fitted is not None:
-            return self.fitted.reference_input
-        session = self._session(inputs, None, None, additional_forward_args)
-        return reference_input(self._reference, session)
 
     @torch.inference_mode(False)
     def record(self, inputs: Any, additional_forward_args: Any = None) -> Trajectories:
@@ -287,42 +183,6 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         )
 
     @torch.inference_mode(False)
-    def attribute_modes(
-        self,
-        inputs: Tensor | tuple[Tensor, ...],
-        linearization: Linearization,
-        *,
-        baselines: Any = None,
-        target: Target = None,
-        additional_forward_args: Any = None,
-    ) -> ModeAttributions:
-        """Divide each token's contribution among the modes of the nearest point.
-
-        a_t = sum_k (v_t . r_k)(l_k . u_t), with right and left eigenvectors (r, l) of
-        the Jacobian at the point nearest to h_{t-1}: an exact partition, though the
-        Jacobians along a run do not commute.
-
-        Args:
-            inputs: The model's inputs.
-            linearization: Points whose modes are used.
-            baselines: As in `attribute`.
-            target: As in `attribute`.
-            additional_forward_args: As in `attribute`.
-
-        Returns:
-            Contributions (N, T, d) by token and mode, in float64.
-
-        Raises:
-            ValueError: If the eigenvectors of a point are dependent.
-        """
-        session = self._session(inputs, baselines, target, additional_forward_args)
-        fitted = self.fitted or self._fit(session, torch.Generator())
-        runs = session.pair(slice(None), fitted.reference_input)
-        adjoints = fitted.picture.adjoints(runs).states[:, 1:]
-        drives = fitted.picture.drives(runs)
-        return divide_by_modes(runs.previous_states, adjoints, drives, linearization)
-
-    @torch.inference_mode(False)
     def evaluate(
         self,
         inputs: Tensor | tuple[Tensor, ...],
@@ -343,7 +203,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
             Outputs, totals, constants and the picture's own outputs, (N,) each.
         """
         session = self._session(inputs, baselines, target, additional_forward_args)
-        fitted = self.fitted or self._fit(session, torch.Generator())
+        fitted = self._fitted_to(session)
         runs = session.pair(slice(None), fitted.reference_input)
         adjoints = fitted.picture.adjoints(runs)
         free = fitted.picture.free_run(runs)
@@ -354,29 +214,3 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
             fitted.picture.constants(runs, adjoints),
             runs.intercepts + (runs.injections * free).sum((1, 2)),
         )
-
-    def _session(
-        self,
-        inputs: Any,
-        baselines: Any,
-        target: Target,
-        additional: Any,
-        batch_size: int | None = None,
-    ) -> Session:
-        check_host(self.forward_func, self.layer)
-        arguments = Arguments(as_tuple(inputs), target, as_tuple(additional))
-        host = Host(self.forward_func, self.layer, self.dynamics)
-        formatted = format_baselines(arguments.inputs, baselines)
-        return Session(host, arguments, formatted, batch_size)
-
-    def _fit(self, session: Session, generator: torch.Generator) -> Fitted:
-        reference = reference_input(self._reference, session)
-        runs = (session.pair(batch, reference) for batch in session.batches())
-        return Fitted(reference, self.estimator.fit(runs, generator))
-
-
-def _join(parts: list[Tensor]) -> Float[Tensor, "n t k"]:
-    """Join batches; where packed ones differ in length, the rest contributes zero."""
-    steps = max(part.shape[1] for part in parts)
-    padded = [nn.functional.pad(p, (0, 0, 0, steps - p.shape[1])) for p in parts]
-    return torch.cat(padded)

@@ -1,83 +1,117 @@
-"""ModeAttributions: a token's contribution, divided among the modes of a point."""
+"""ModeAttributions: a token's contribution, divided among invariant subspaces."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import States, StateSequences
 from captum_dynamics.linearization import Linearization
-from captum_dynamics.subspaces import LARGEST_CONDITION
+
+WORTH_A_FLAG = 3.0
+"""Growth of a readout above which time constants say little of the first steps."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModeAttributions:
-    """Contributions by token and mode: a_t = sum_k (v_t . r_k)(l_k . u_t).
+    """Contributions by token and subspace: a_t = sum_s v_t P_s u_t.
+
+    A subspace is a mode of the point nearest to the state before the step, or a
+    conjugate pair, or modes that cannot be told apart; see
+    `Linearization.subspaces`. The slowest comes first. Subspaces of different points
+    share a number, not a meaning: their time constants tell.
 
     Attributes:
-        contributions: (n, t, d), in float64; they sum over modes to the tokens'
-            contributions. Of a conjugate pair the first member carries both, the
-            second is zero.
-        nearest: the point (n, t) whose modes divide each step, the one nearest to the
-            state before it.
+        contributions: (n, t, s), in float64; they sum over subspaces to the tokens'
+            contributions. Zero where a point has fewer than s subspaces.
+        nearest: the point (n, t) whose subspaces divide each step, the one nearest to
+            the state before it.
+        readouts: how each output reads the states, summed over steps, (n, d).
         linearization: the points and their modes.
     """
 
-    contributions: Float[Tensor, "n t d"]
+    contributions: Float[Tensor, "n t s"]
     nearest: Int[Tensor, "n t"]
+    readouts: States
     linearization: Linearization
 
     @property
     def tokens(self) -> Float[Tensor, "n t"]:
-        """Contributions of tokens, all modes together."""
+        """Contributions of tokens, all subspaces together."""
         return self.contributions.sum(-1)
 
     @property
-    def time_constants(self) -> Float[Tensor, "p d"]:
-        """Steps in which each mode of each point decays; NaN where it grows."""
-        return self.linearization.time_constants
+    def time_constants(self) -> Float[Tensor, "p s"]:
+        """Steps in which each subspace of each point decays; NaN where it grows."""
+        return self.linearization.subspaces.time_constants
+
+    @property
+    def token_time_constants(self) -> Float[Tensor, "n t s"]:
+        """Those of the subspaces that divide each step, for each contribution."""
+        return self.time_constants[self.nearest]
+
+    @cached_property
+    def transient_growth(self) -> Float[Tensor, "n p"]:
+        """max_k |w J^k| / |w| of each output's readout w at each point.
+
+        k goes up to the number of steps; see `Linearization.transient_growth`. NaN
+        for an output that reads no state.
+        """
+        steps = self.contributions.shape[1]
+        return self.linearization.transient_growth(self.readouts, steps=steps).mT
+
+    @property
+    def non_normal(self) -> Bool[Tensor, "n p"]:
+        """Where a readout grows more than threefold before it decays.
+
+        Contributions of modes are then large, of opposite signs, and say less than
+        their sum.
+        """
+        return self.transient_growth > WORTH_A_FLAG
 
 
-def divide_by_modes(
-    previous_states: StateSequences,
-    adjoints: StateSequences,
+def find_nearest(states: StateSequences, linearization: Linearization) -> Tensor:
+    """The point (n, t) nearest to each state."""
+    flat, points = states.flatten(0, 1), linearization.points.states.to(states)
+    nearest = [
+        torch.cdist(flat[rows], points).argmin(-1)
+        for rows in row_chunks(len(flat), 8 * len(points))
+    ]
+    return torch.cat(nearest).view(states.shape[:2])
+
+
+def divide_by_subspaces(
+    nearest: Tensor,
+    cotangents: StateSequences,
     drives: StateSequences,
     linearization: Linearization,
-) -> ModeAttributions:
-    """Divide v_t . u_t among the modes of the point nearest to h_{t-1}."""
-    worst = float(linearization.condition.max())
-    if not worst <= LARGEST_CONDITION:
-        raise ValueError(
-            f"Expected `linearization` of points whose modes are independent, got a "
-            f"condition of {worst:.1e} (at most {LARGEST_CONDITION:.0e}); select "
-            f"points by `linearization.condition`."
-        )
-    states = previous_states.flatten(0, 1)
-    v, u = adjoints.flatten(0, 1), drives.flatten(0, 1)
-    nearest = torch.cdist(states, linearization.points.states.to(states)).argmin(-1)
-    contributions = torch.zeros_like(states)
+) -> Float[Tensor, "n t s"]:
+    """Divide v_t . u_t among the subspaces of each step's point."""
+    subspaces = linearization.subspaces
+    parts = subspaces.right.new_zeros(*nearest.shape, subspaces.most)
     for point in torch.unique(nearest).tolist():
         rows = nearest == point
-        contributions[rows] = _at_point(v[rows], u[rows], linearization, point)
-    shape = adjoints.shape
-    return ModeAttributions(
-        contributions.view(shape), nearest.view(shape[:2]), linearization
-    )
-
-
-def _at_point(
-    adjoints: States, drives: States, linearization: Linearization, point: int
-) -> States:
-    right = linearization.right_eigenvectors[point]
-    left = linearization.left_eigenvectors[point]
-    by_mode = (adjoints.to(right) @ right) * (drives.to(left) @ left.mT)
-    parts = by_mode.real
-    # Of a pair, the member with the positive imaginary part comes first.
-    second = linearization.eigenvalues[point].imag < 0
-    first = second.roll(-1)
-    parts[:, first] += parts[:, second]
-    parts[:, second] = 0
+        v, u = cotangents[rows].to(parts), drives[rows].to(parts)
+        parts[rows] = subspaces.divide(point, v, u)
     return parts
+
+
+def restrict_to_subspace(
+    nearest: Tensor,
+    cotangents: StateSequences,
+    linearization: Linearization,
+    subspace: int,
+) -> StateSequences:
+    """v_t P of one subspace of each step's point; zero where there is none."""
+    subspaces = linearization.subspaces
+    restricted = torch.zeros_like(cotangents)
+    for point in torch.unique(nearest).tolist():
+        rows = nearest == point
+        v = cotangents[rows].to(subspaces.right)
+        restricted[rows] = subspaces.restrict(point, v, subspace).to(restricted)
+    return restricted

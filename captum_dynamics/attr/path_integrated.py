@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from captum_dynamics._typing import PerPoint, States, StateSequences
+from captum_dynamics._typing import InputSequences, PerPoint, States, StateSequences
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
 from captum_dynamics.attr._pieces import warn_of_gaps
 from captum_dynamics.attr._quadrature import Quadrature
@@ -87,9 +87,16 @@ class _AveragedJacobians(FittedEstimator):
             )
             carried.append(back)
             unexplained += missing
-        remedy = "A larger `max_pieces` of `PathIntegrated` lowers it."
-        warn_of_gaps("layer", unexplained, runs.outputs - runs.baseline_outputs, remedy)
+        _warn(runs, unexplained)
         return Adjoints(torch.stack(carried[::-1], dim=1), gradients)
+
+    def gradients(self, runs: RunPair, cotangents: StateSequences) -> InputSequences:
+        segments, changes = _segments(runs)
+        _, gradients, missing = self.quadrature.pull_back(
+            segments, cotangents.flatten(0, 1), changes
+        )
+        _warn(runs, missing.view(cotangents.shape[:2]).sum(1))
+        return gradients.view_as(runs.inputs)
 
     def drives(self, runs: RunPair) -> StateSequences:
         segments, changes = _segments(runs)
@@ -102,6 +109,11 @@ class _AveragedJacobians(FittedEstimator):
         initial = runs.initial_states - runs.baseline_initial_states
         baseline = (runs.injections * runs.baseline_states).sum((1, 2))
         return runs.intercepts + baseline + (adjoints.states[:, 0] * initial).sum(-1)
+
+
+def _warn(runs: RunPair, unexplained: PerPoint) -> None:
+    remedy = "A larger `max_pieces` of `PathIntegrated` lowers it."
+    warn_of_gaps("layer", unexplained, runs.outputs - runs.baseline_outputs, remedy)
 
 
 def _segments(runs: RunPair) -> tuple[Segments, States]:

@@ -15,7 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import Mask, PerPoint, States, StateSequences
+from captum_dynamics._typing import (
+    InputSequences,
+    Mask,
+    PerPoint,
+    States,
+    StateSequences,
+)
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
 from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair
@@ -167,11 +173,15 @@ class _LocalLinear(FittedEstimator):
 
     def adjoints(self, runs: RunPair) -> Adjoints:
         carried = self._carried(runs)
+        return Adjoints(carried, self.gradients(runs, carried[:, 1:]))
+
+    def gradients(self, runs: RunPair, cotangents: StateSequences) -> InputSequences:
         segments = self._segments(runs)
-        cotangents = carried[:, 1:].flatten(0, 1)
         # J is not averaged here: of the segments, only B is used.
-        gradients = QUADRATURE.pull_back(segments, cotangents, segments.changes())
-        return Adjoints(carried, gradients[1].view_as(runs.inputs))
+        pulled = QUADRATURE.pull_back(
+            segments, cotangents.flatten(0, 1), segments.changes()
+        )
+        return pulled[1].view_as(runs.inputs)
 
     def drives(self, runs: RunPair) -> StateSequences:
         return self._segments(runs).changes().view_as(runs.states)

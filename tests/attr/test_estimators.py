@@ -1,4 +1,4 @@
-"""Switching and Classical, modes, and what is said of their faithfulness."""
+"""Switching and Classical, and what is said of their faithfulness."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 import captum_dynamics as cd
 from captum_dynamics.attr import (
@@ -19,7 +18,7 @@ from captum_dynamics.attr import (
     Switching,
 )
 from tests.attr import models
-from tests.attr.models import gru, projected_lstm, reader, vectors
+from tests.attr.models import gru, projected_lstm, vectors
 
 ESTIMATORS = [PathIntegrated(), Switching(anchors=4), Classical()]
 
@@ -167,52 +166,6 @@ def test_classical_finds_a_fixed_point_by_itself() -> None:
     picture = dynamics.fitted.picture
     moved = dynamics.dynamics.step(picture.point, picture.reference)
     torch.testing.assert_close(moved, picture.point, atol=1e-8, rtol=0)
-
-
-@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda e: type(e).__name__)
-def test_modes_divide_each_tokens_contribution_exactly(estimator: Estimator) -> None:
-    dynamics = method(projected_lstm(), estimator=estimator)
-    points = dynamics.find_fixed_points(vectors(), count=16)
-    linear = dynamics.linearize(points)
-    modes = dynamics.attribute_modes(vectors(), linear, target=1)
-    tokens = dynamics.attribute(vectors(), target=1).sum(-1)
-    torch.testing.assert_close(modes.tokens, tokens, atol=1e-9, rtol=0)
-    assert modes.contributions.shape == (4, 7, dynamics.dynamics.state_dim)
-    assert modes.time_constants.shape == (len(points), dynamics.dynamics.state_dim)
-
-
-def test_conjugate_pairs_stay_together() -> None:
-    layer = nn.RNN(3, 2, batch_first=True)
-    model = reader(layer, models.last, width=2)
-    angle = 0.5
-    rotation = torch.tensor(
-        [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
-    )
-    with torch.no_grad():
-        layer.weight_hh_l0.copy_(0.9 * rotation)
-        layer.bias_hh_l0.zero_()
-        layer.bias_ih_l0.zero_()
-    dynamics = method(model, reference="zero")
-    linear = dynamics.linearize(dynamics.find_fixed_points(vectors(), count=8))
-    assert linear.eigenvalues[0, 0].imag > 0.1
-    modes = dynamics.attribute_modes(vectors(), linear, target=1)
-    assert (modes.contributions[..., 1] == 0).all()
-    tokens = dynamics.attribute(vectors(), target=1).sum(-1)
-    torch.testing.assert_close(modes.contributions[..., 0], tokens)
-
-
-def test_dependent_modes_are_refused() -> None:
-    layer = nn.RNN(3, 2, batch_first=True)
-    model = reader(layer, models.last, width=2)
-    with torch.no_grad():
-        layer.weight_hh_l0.copy_(torch.tensor([[0.9, 1.0], [0.0, 0.9]]))
-        layer.bias_hh_l0.zero_()
-        layer.bias_ih_l0.zero_()
-    dynamics = method(model, reference="zero")
-    origin = torch.zeros(1, 2).double()
-    points = cd.find_fixed_points(dynamics.dynamics, origin, torch.zeros(1, 3).double())
-    with pytest.raises(ValueError, match="modes are independent"):
-        dynamics.attribute_modes(vectors(), dynamics.linearize(points), target=1)
 
 
 def test_the_chain_from_inputs_to_the_graph_runs() -> None:

@@ -1,0 +1,88 @@
+"""What attributions of a model to its recurrent layer's inputs have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from captum.attr import LayerAttribution
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
+from captum_dynamics.attr._compat import Target, as_tuple
+from captum_dynamics.attr._host import Arguments, Host, check_host
+from captum_dynamics.attr._reference import check_reference
+from captum_dynamics.attr._session import Session, format_baselines
+
+
+class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
+    """Compare a run of a recurrent layer with a baseline run.
+
+    A subclass states `attribute`, in Captum's order of arguments.
+    """
+
+    def __init__(
+        self,
+        forward_func: Callable[..., Any],
+        layer: nn.Module,
+        reference: str | Tensor,
+    ) -> None:
+        """Find the layer; `reference` is its input where no baselines are given."""
+        found = find_layer(layer, None)
+        if isinstance(forward_func, nn.Module):
+            find_layer(forward_func, found)
+        LayerAttribution.__init__(self, forward_func, found)
+        self._reference = check_reference(reference, adapt(found))
+
+    @property
+    def dynamics(self) -> RecurrentAdapter:
+        """The layer's map with its present weights, in float64."""
+        return adapt(self.layer)
+
+    def has_convergence_delta(self) -> bool:
+        """Return True: `attribute` takes `return_convergence_delta`."""
+        return True
+
+    def attribute_future(self) -> None:
+        """Raise, as attributions are computed at once.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(
+            "`attribute_future` is not implemented; call `attribute`."
+        )
+
+    def _session(
+        self,
+        inputs: Any,
+        baselines: Any,
+        target: Target,
+        additional: Any,
+        batch_size: int | None = None,
+    ) -> Session:
+        check_host(self.forward_func, self.layer)
+        arguments = Arguments(as_tuple(inputs), target, as_tuple(additional))
+        host = Host(self.forward_func, self.layer, self.dynamics)
+        formatted = format_baselines(arguments.inputs, baselines)
+        return Session(host, arguments, formatted, batch_size)
+
+
+def in_form_of(
+    inputs: Any, session: Session, parts: list[Tensor], deltas: list[Tensor] | None
+) -> Any:
+    """Join batches, and give attributions in the form and precision of `inputs`."""
+    attributions = _join(parts).to(session.dtype)
+    formatted = (attributions,) if isinstance(inputs, tuple) else attributions
+    if deltas is None:
+        return formatted
+    return formatted, torch.cat(deltas).to(session.dtype)
+
+
+def _join(parts: list[Tensor]) -> Float[Tensor, "n t k"]:
+    """Join batches; where packed ones differ in length, the rest contributes zero."""
+    steps = max(part.shape[1] for part in parts)
+    padded = [nn.functional.pad(p, (0, 0, 0, steps - p.shape[1])) for p in parts]
+    return torch.cat(padded)
