@@ -14,6 +14,7 @@ from captum_dynamics.attr.layer_input import LayerInputForward
 from captum_dynamics.attr.modes import ModeAttributions
 from captum_dynamics.attr.path_integrated import PathIntegrated
 from captum_dynamics.attr.switching import Switching
+from captum_dynamics.attr.telescoping import TelescopingAttribution
 
 __all__ = [
     "Adjoints",
@@ -29,5 +30,6 @@ __all__ = [
     "PathIntegrated",
     "RunPair",
     "Switching",
+    "TelescopingAttribution",
     "captum_method",
 ]

@@ -87,13 +87,29 @@ def _shifted(initial: States, states: StateSequences) -> StateSequences:
     return torch.cat([initial[:, None], states[:, :-1]], dim=1)
 
 
-def pair_runs(
+@dataclass(frozen=True, eq=False)
+class CallPair:
+    """What the layer reads in an actual and in a baseline run, and both outputs.
+
+    Attributes:
+        call: what it reads; `baseline_call` alike.
+        outputs: the model's outputs F(x), (n,).
+        baseline_outputs: its outputs F(baseline), (n,).
+    """
+
+    call: Call
+    baseline_call: Call
+    outputs: PerPoint
+    baseline_outputs: PerPoint
+
+
+def pair_calls(
     host: Host,
     arguments: Arguments,
     baselines: tuple[Tensor, ...] | None,
     reference: Inputs,
-) -> RunPair:
-    """Run the model and its baseline, and average how the output reads the states.
+) -> CallPair:
+    """Run the model and its baseline.
 
     The baseline run is that of the model's `baselines`; without them, the layer reads
     `reference` (1, k) at every step.
@@ -107,6 +123,18 @@ def pair_runs(
     else:
         baseline_outputs, before = host.run(replace(arguments, inputs=baselines))
         _check_alike(call, before)
+    return CallPair(call, before, outputs, baseline_outputs)
+
+
+def pair_runs(
+    host: Host,
+    arguments: Arguments,
+    baselines: tuple[Tensor, ...] | None,
+    reference: Inputs,
+) -> RunPair:
+    """Run the model and its baseline, and average how the output reads the states."""
+    calls = pair_calls(host, arguments, baselines, reference)
+    call, before = calls.call, calls.baseline_call
     dynamics = host.dynamics
     states = dynamics.rollout(call.initial_states, call.inputs)
     references = dynamics.rollout(before.initial_states, before.inputs)
@@ -114,7 +142,7 @@ def pair_runs(
         host, arguments, call, states, references
     )
     explained = intercepts + (injections * states).sum((1, 2))
-    _warn_of_foreign_states(explained, outputs)
+    warn_of_foreign_states(explained, calls.outputs)
     return RunPair(
         dynamics,
         call.inputs,
@@ -125,8 +153,8 @@ def pair_runs(
         references,
         injections,
         intercepts,
-        outputs.to(states.dtype),
-        baseline_outputs.to(states.dtype),
+        calls.outputs.to(states.dtype),
+        calls.baseline_outputs.to(states.dtype),
     )
 
 
@@ -138,7 +166,7 @@ def _check_alike(call: Call, before: Call) -> None:
         )
 
 
-def _warn_of_foreign_states(explained: PerPoint, outputs: PerPoint) -> None:
+def warn_of_foreign_states(explained: PerPoint, outputs: PerPoint) -> None:
     """Say so where the layer's equations do not give the model's own output."""
     allowed = 100 * math.sqrt(torch.finfo(outputs.dtype).eps)
     error = (explained - outputs).abs()

@@ -13,7 +13,7 @@ from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import Call
 from captum_dynamics.attr._host import Arguments, Host, Steps
-from captum_dynamics.attr._runs import RunPair, pair_runs
+from captum_dynamics.attr._runs import CallPair, RunPair, pair_calls, pair_runs
 
 Baselines = tuple[Tensor, ...] | None
 
@@ -71,10 +71,18 @@ class Session:
 
     def pair(self, batch: slice, reference: Inputs) -> RunPair:
         """Run some examples and their baseline."""
-        baselines = self.baselines
-        if baselines is not None:
-            baselines = self.arguments.cut(baselines, batch)
+        baselines = self._baselines_of(batch)
         return pair_runs(self.host, self.arguments[batch], baselines, reference)
+
+    def pair_calls(self, batch: slice, reference: Inputs) -> CallPair:
+        """The same without its states, and without gradients."""
+        baselines = self._baselines_of(batch)
+        return pair_calls(self.host, self.arguments[batch], baselines, reference)
+
+    def _baselines_of(self, batch: slice) -> Baselines:
+        if self.baselines is None:
+            return None
+        return self.arguments.cut(self.baselines, batch)
 
     def calls(self) -> Iterator[tuple[Call, Tensor, Steps]]:
         """What the layer reads and does, and the steps that count, cut by cut."""
