@@ -1,9 +1,10 @@
 """Invariant subspaces of a matrix whose eigenvectors are nearly dependent.
 
 A real Schur form, ordered by magnitude, is made block diagonal from its first row to
-its last: a block is cut off by solving a Sylvester equation, and where the solution is
-large, because the block's eigenvalues are too near to others, it first takes in the
-nearest of them (Bavely and Stewart 1979, SIAM J. Numer. Anal. 16).
+its last: a block is cut off by solving a Sylvester equation, and where the projector on
+it is large, because its eigenvalues are too near to others, it first takes in the
+nearest of them (after Bavely and Stewart 1979, SIAM J. Numer. Anal. 16, who bound the
+solution of the Sylvester equation instead).
 """
 
 from __future__ import annotations
@@ -16,9 +17,6 @@ from scipy.linalg import schur
 from scipy.linalg.lapack import dtrexc, dtrsyl
 
 Square = NDArray[np.float64]
-
-LARGEST_TILTS = (1e5, 1e4, 1e3, 1e2, 1e1)
-"""Bounds of the Sylvester solutions, tried until subspaces are well apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +39,25 @@ def block_diagonalize(matrix: Square, largest_condition: float) -> Blocks:
 
     There are as many subspaces as that allows, by decreasing largest magnitude.
     """
-    for tilt in LARGEST_TILTS:
-        blocks = _split(matrix, tilt)
+    # Of b subspaces it is at most b times the largest norm of a projector, or hardly
+    # more, as that of the last one follows from the others.
+    largest_projector = largest_condition / len(matrix)
+    while True:
+        blocks = _split(matrix, largest_projector)
         if np.linalg.cond(blocks.basis) < largest_condition:
             return blocks
-    return _split(matrix, 0.0)
+        largest_projector /= 10  # below 1 nothing is cut off
 
 
-def _split(matrix: Square, tilt: float) -> Blocks:
-    triangular, basis = schur(matrix, output="real")
-    form = _Form(np.asfortranarray(triangular), np.asfortranarray(basis))
+def _split(matrix: Square, largest_projector: float) -> Blocks:
+    form = _Form(matrix)
     width, start = len(matrix), 0
     ends: list[int] = []
     while start < width:
         values = form.values
         form.move(start + int(np.argmax(np.abs(values[start:]))), start)
         end = form.end_of(start)
-        while end < width and not form.cut(start, end, tilt):
+        while end < width and not form.cut(start, end, largest_projector):
             values = form.values
             gaps = np.abs(values[start:end, None] - values[end:])
             form.move(end + int(np.argmin(gaps.min(axis=0))), end)
@@ -84,11 +84,17 @@ def _by_size(values: NDArray[np.complex128]) -> NDArray[np.complex128]:
 
 
 class _Form:
-    """A X = X T, with T quasi-triangular: 2 x 2 blocks hold conjugate pairs."""
+    """A X = X T with T quasi-triangular, whose 2 x 2 blocks hold pairs.
 
-    def __init__(self, triangular: Square, basis: Square) -> None:
-        self.triangular = triangular
-        self.basis = basis
+    L X = 1 too, in the rows of L that are not yet cut off.
+    """
+
+    def __init__(self, matrix: Square) -> None:
+        triangular, basis = schur(matrix, output="real")
+        # LAPACK works in place on columns. L is kept transposed.
+        self.triangular = np.asfortranarray(triangular)
+        self.basis = np.asfortranarray(basis)
+        self.left = self.basis.copy(order="F")
 
     @property
     def all_values(self) -> NDArray[np.complex128]:
@@ -120,23 +126,28 @@ class _Form:
 
     def move(self, origin: int, place: int) -> None:
         """Move a diagonal block up, or as far as those on its way let it pass."""
-        self.triangular, self.basis, _ = dtrexc(
-            self.triangular,
-            self.basis,
-            origin + 1,
-            place + 1,
-            overwrite_a=1,
-            overwrite_q=1,
+        before = self.triangular.copy(order="F")
+        places = origin + 1, place + 1
+        kept = {"overwrite_a": 1, "overwrite_q": 1}
+        _, self.basis, _ = dtrexc(before, self.basis, *places, **kept)
+        self.triangular, self.left, _ = dtrexc(
+            self.triangular, self.left, *places, **kept
         )
 
-    def cut(self, start: int, end: int, tilt: float) -> bool:
-        """Make T zero right of rows start to end, if that tilts no vector too much."""
+    def cut(self, start: int, end: int, largest_projector: float) -> bool:
+        """Make T zero right of rows start to end, if the projector is small enough."""
         rows, rest = slice(start, end), slice(end, None)
         inner, outer = self.triangular[rows, rows], self.triangular[rest, rest]
         found, scale, info = dtrsyl(inner, outer, -self.triangular[rows, rest], isgn=-1)
         # info: eigenvalues are equal to rounding, and others were solved for.
-        if info != 0 or not np.abs(found).max() <= tilt * scale:
+        if info != 0:
             return False
-        self.basis[:, rest] += self.basis[:, rows] @ (found / scale)
+        tilt = found / scale
+        left = self.left[:, rows] - self.left[:, rest] @ tilt.T
+        # |X L| = |R L|, for X = Q R. It is final, as no later cut changes these rows.
+        triangle = np.linalg.qr(self.basis[:, rows], mode="r")
+        if not np.linalg.norm(triangle @ left.T, 2) <= largest_projector:
+            return False
+        self.basis[:, rest] += self.basis[:, rows] @ tilt
         self.triangular[rows, rest] = 0
         return True

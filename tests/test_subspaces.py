@@ -162,6 +162,21 @@ def test_subspaces_stay_apart_where_modes_almost_meet() -> None:
         assert np.abs(inside[end:, :end]).max(initial=0) < rounding
 
 
+def test_a_defective_group_leaves_the_rest_of_a_wide_matrix_apart() -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(96, 96)) / 12
+    matrix[:, :6] = 0
+    matrix[:6, :6] = np.eye(6, k=1)  # six states that pass a value on, and forget it
+    found = block_diagonalize(matrix, 1e6)
+    assert (found.sizes <= 2).sum() > 30
+    assert found.sizes.max() < 20
+    assert np.linalg.cond(found.basis) < 1e6
+    # No eigenvalue is lost, those that rounding cannot move least of all.
+    spectrum = np.linalg.eigvals(matrix)
+    for value in spectrum[np.abs(spectrum) > 0.5]:
+        assert np.abs(found.eigenvalues - value).min() < 1e-10
+
+
 def powers(matrix: list[list[float]], count: int) -> list[float]:
     a = np.array(matrix)
     return [np.linalg.norm(np.linalg.matrix_power(a, k), 2) for k in range(count)]

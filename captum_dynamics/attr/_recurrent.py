@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from captum.attr import LayerAttribution
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
 from captum_dynamics.attr._compat import Target, as_tuple
 from captum_dynamics.attr._host import Arguments, Host, check_host
 from captum_dynamics.attr._reference import check_reference
-from captum_dynamics.attr._session import Session, format_baselines
+from captum_dynamics.attr._session import Session, format_baselines, joined
 
 
 class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
@@ -74,15 +73,8 @@ def in_form_of(
     inputs: Any, session: Session, parts: list[Tensor], deltas: list[Tensor] | None
 ) -> Any:
     """Join batches, and give attributions in the form and precision of `inputs`."""
-    attributions = _join(parts).to(session.dtype)
+    attributions = joined(parts).to(session.dtype)
     formatted = (attributions,) if isinstance(inputs, tuple) else attributions
     if deltas is None:
         return formatted
     return formatted, torch.cat(deltas).to(session.dtype)
-
-
-def _join(parts: list[Tensor]) -> Float[Tensor, "n t k"]:
-    """Join batches; where packed ones differ in length, the rest contributes zero."""
-    steps = max(part.shape[1] for part in parts)
-    padded = [nn.functional.pad(p, (0, 0, 0, steps - p.shape[1])) for p in parts]
-    return torch.cat(padded)
