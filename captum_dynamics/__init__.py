@@ -53,6 +53,7 @@ from captum_dynamics.fixed_points import (
 from captum_dynamics.layout import Block, StateLayout
 from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
+from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
 from captum_dynamics.survey import Survey, survey_fixed_points
@@ -100,6 +101,7 @@ __all__ = [
     "LayerNotFoundError",
     "LeadingModes",
     "Linearization",
+    "LyapunovSpectrum",
     "NamedInputs",
     "RecordingWarning",
     "RecurrentAdapter",
@@ -130,6 +132,7 @@ __all__ = [
     "linearize",
     "list_adapters",
     "load",
+    "lyapunov_exponents",
     "mean_input",
     "record",
     "register_adapter",
