@@ -55,6 +55,7 @@ from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
 from captum_dynamics.recording import Trajectories, mean_input, record
+from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_runs
 from captum_dynamics.solvers import Status
 from captum_dynamics.survey import Survey, survey_fixed_points
 from captum_dynamics.topology import (
@@ -90,6 +91,7 @@ __all__ = [
     "ConvergenceWarning",
     "Cycles",
     "DynamicsMap",
+    "Ending",
     "Event",
     "EventKind",
     "ExecutionWarning",
@@ -97,6 +99,7 @@ __all__ = [
     "FixedPointGraph",
     "FixedPoints",
     "FunctionAdapter",
+    "Growth",
     "Kind",
     "LayerNotFoundError",
     "LeadingModes",
@@ -105,6 +108,8 @@ __all__ = [
     "NamedInputs",
     "RecordingWarning",
     "RecurrentAdapter",
+    "Regime",
+    "Regimes",
     "Stability",
     "StateLayout",
     "Status",
@@ -118,6 +123,7 @@ __all__ = [
     "adapt",
     "analyze",
     "certify",
+    "classify_runs",
     "connect",
     "continue_parameter",
     "continue_points",
