@@ -53,7 +53,9 @@ from captum_dynamics.fixed_points import (
 from captum_dynamics.layout import Block, StateLayout
 from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
+from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
 from captum_dynamics.recording import Trajectories, mean_input, record
+from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_runs
 from captum_dynamics.solvers import Status
 from captum_dynamics.survey import Survey, survey_fixed_points
 from captum_dynamics.topology import (
@@ -89,6 +91,7 @@ __all__ = [
     "ConvergenceWarning",
     "Cycles",
     "DynamicsMap",
+    "Ending",
     "Event",
     "EventKind",
     "ExecutionWarning",
@@ -96,13 +99,17 @@ __all__ = [
     "FixedPointGraph",
     "FixedPoints",
     "FunctionAdapter",
+    "Growth",
     "Kind",
     "LayerNotFoundError",
     "LeadingModes",
     "Linearization",
+    "LyapunovSpectrum",
     "NamedInputs",
     "RecordingWarning",
     "RecurrentAdapter",
+    "Regime",
+    "Regimes",
     "Stability",
     "StateLayout",
     "Status",
@@ -116,6 +123,7 @@ __all__ = [
     "adapt",
     "analyze",
     "certify",
+    "classify_runs",
     "connect",
     "continue_parameter",
     "continue_points",
@@ -130,6 +138,7 @@ __all__ = [
     "linearize",
     "list_adapters",
     "load",
+    "lyapunov_exponents",
     "mean_input",
     "record",
     "register_adapter",
