@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 
 os.environ["MPLBACKEND"] = "Agg"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: two of them with two threads each would be slower.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if os.environ.get("CAPTUM_DYNAMICS_SHAPES") == "1":
     from jaxtyping import install_import_hook
@@ -12,3 +15,8 @@ if os.environ.get("CAPTUM_DYNAMICS_SHAPES") == "1":
     # An int may be passed for a float, as everywhere in Python's typing.
     _TOWER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
     install_import_hook("captum_dynamics", _TOWER)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name functions as they are called: addresses differ from worker to worker."""
+    return getattr(val, "__name__", None)

@@ -21,7 +21,7 @@ from captum_dynamics.findings import (
 )
 from captum_dynamics.fixed_points import FixedPoints, Kind
 from captum_dynamics.linearization import from_jacobians
-from captum_dynamics.long_runs import Cycle
+from captum_dynamics.regimes import Ending, Growth, Regime
 from captum_dynamics.solvers import Status
 from captum_dynamics.topology import (
     Continuum,
@@ -43,11 +43,13 @@ _TYPES: dict[str, Callable[..., Any]] = {
     known.__name__: known
     for known in (
         Continuum,
-        Cycle,
         Documents,
+        Ending,
         Explanation,
         FixedPointGraph,
         FixedPoints,
+        Growth,
+        Regime,
         Setting,
         SlowManifold,
         TransitionGraph,

@@ -30,6 +30,8 @@ MARKERS: dict[str, dict[str, Any]] = {
     "marginal": {"marker": "D", "facecolors": PURPLE, "edgecolors": "white"},
     "continuum": {"marker": "D", "facecolors": PURPLE, "edgecolors": "white"},
     "cycle": {"marker": "h", "facecolors": GREEN, "edgecolors": "white"},
+    "quasi_periodic": {"marker": "p", "facecolors": GREEN, "edgecolors": "white"},
+    "chaotic": {"marker": "*", "facecolors": GREEN, "edgecolors": "white"},
     "not fixed": {"marker": "s", "facecolors": "white", "edgecolors": GREY},
 }
 CLASS_COLOURS = {"neutral": GREY, "negative": ORANGE, "positive": BLUE}

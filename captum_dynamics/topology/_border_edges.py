@@ -22,10 +22,10 @@ from captum_dynamics.topology._landing import land, saddle
 from captum_dynamics.topology._orbits import (
     Branches,
     Orbit,
-    distances_between,
     orbits,
     saddle_edge,
 )
+from captum_dynamics.topology.continua import distances_between
 
 NEIGHBOURS = 6  # of a direction, to find those that went elsewhere
 MOST_BORDERS = 64  # tracked from one point with more than two unstable directions

@@ -16,14 +16,14 @@ from captum_dynamics._typing import Counts, Mask, OneState, States
 from captum_dynamics.completeness import audit_indices
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization
-from captum_dynamics.long_runs import Cycle
+from captum_dynamics.regimes import Ending, classify_runs
 from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._deadline import OutOfTimeError
 from captum_dynamics.topology._destinations import AT_REST, UNRESOLVED, Destinations
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._nodes import (
     continuum_data,
-    cycle_data,
+    ending_data,
     finite,
     known_states,
     nodes,
@@ -41,6 +41,7 @@ from captum_dynamics.topology.continua import CENTRE, Continuum
 from captum_dynamics.topology.graph import ATTRACTING, FixedPointGraph
 
 Found = TypeVar("Found")
+MOST_RUNS = 16  # followed to say why an end is unresolved
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +51,12 @@ class Known:
     Attributes:
         linearization: points, and one for each continuum.
         continua: in the order of the nodes, the last of the linearization's.
-        cycles: attracting ones; their nodes follow.
+        endings: cycles and other sets that attract; their nodes follow.
     """
 
     linearization: Linearization
     continua: tuple[Continuum, ...] = ()
-    cycles: tuple[Cycle, ...] = ()
+    endings: tuple[Ending, ...] = ()
 
     @property
     def fixed(self) -> Mask:
@@ -100,16 +101,17 @@ class Builder:
     border_ends: list[OneState] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     _loose: list[States] = field(default_factory=list)
+    _open: dict[int, States] = field(default_factory=dict)
     _followed: list[Branches] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        linear, continua, cycles = vars(self.known).values()
-        states = known_states(linear, continua, cycles)
+        linear, continua, endings = vars(self.known).values()
+        states = known_states(linear, continua, endings)
         self.graph.add_nodes_from(nodes(linear, states))
         for continuum in continua:
             self.graph.nodes[continuum.node].update(continuum_data(linear, continuum))
-        for place, cycle in enumerate(cycles):
-            self.graph.add_node(len(linear) + place, **cycle_data(cycle, states))
+        for place, ending in enumerate(endings):
+            self.graph.add_node(len(linear) + place, **ending_data(ending, states))
         self._dims = self.known.unstable_dims
 
     @property
@@ -123,8 +125,19 @@ class Builder:
             self.graph.graph["missing"] = ", ".join(dict.fromkeys(self.missing))
         known = self.known
         return FixedPointGraph(
-            self.graph, known.linearization, known.continua, known.cycles
+            self.graph, known.linearization, known.continua, known.endings
         )
+
+    def explain_ends(self) -> None:
+        """Say what trajectories do that ended at nothing known."""
+        inputs = self.flow.one_input[None]
+        for node, states in self._open.items():
+            if self.flow.deadline.passed:
+                reason = "time ran out"
+            else:
+                runs = classify_runs(self.flow.dynamics, states[:MOST_RUNS], inputs)
+                reason = max(runs.endings, key=lambda end: end.runs).describe()
+            self.graph.nodes[node]["reason"] = reason
 
     def add_branches(self) -> None:
         """Follow the unstable directions of every fixed point to attractors."""
@@ -218,26 +231,26 @@ class Builder:
         ends, rows = branch.ends, torch.arange(len(branch.ends.targets))
         if branch.frame.dim == 1:
             for side, row in zip((1, -1), rows, strict=True):
-                self._add_edge(branch.source, ends, row[None], len(rows), side)
+                self._add_edge(branch, row[None], side)
             return
         for target in torch.unique(ends.targets):
             group = torch.nonzero(ends.targets == target)[:, 0]
-            self._add_edge(branch.source, ends, group, len(rows), 0)
+            self._add_edge(branch, group, 0)
 
-    def _add_edge(
-        self, source: int, ends: Destinations, rows: Tensor, tried: int, side: int
-    ) -> None:
+    def _add_edge(self, branch: Branches, rows: Tensor, side: int) -> None:
+        source, ends = branch.source, branch.ends
         target = int(ends.targets[rows[0]])
         resolved = target != UNRESOLVED
         if not resolved:
-            target = self._unresolved_node(ends.select(rows))
+            starts = branch.frame.starts(branch.directions[rows])
+            target = self._unresolved_node(ends.select(rows), starts)
         reached = ends.distances if resolved else ends.residual_norms
         dim = self.graph.nodes[target]["unstable_dim"] if resolved else 0
         data = {
             "kind": "unstable_branch" if side else "unstable_directions",
             "side": side,
             "directions": len(rows),
-            "tried": tried,
+            "tried": len(ends.targets),
             "transit_steps": int(ends.steps[rows].double().median()),
             "distance": float(reached[rows].max()),
             "unstable_drop": int(self._dims[source]) - dim,
@@ -267,11 +280,14 @@ class Builder:
         }
         self.graph.add_edge(edge.source, target, **finite(data))
 
-    def _unresolved_node(self, ends: Destinations) -> int:
+    def _unresolved_node(self, ends: Destinations, starts: States) -> int:
         """One node for the ends of a source that lead to nothing known."""
         self._keep(ends.states)
         node = self.graph.number_of_nodes()
         norms = ends.residual_norms
+        # What is no number any more is told from where it began.
+        gone = ~torch.isfinite(norms)[:, None]
+        self._open[node] = torch.where(gone, starts, ends.states)
         data = {
             "kind": "unresolved",
             "stability": "unknown",

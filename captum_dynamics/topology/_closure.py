@@ -12,11 +12,11 @@ from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.exceptions import ConvergenceWarning
 from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
 from captum_dynamics.linearization import linearize
-from captum_dynamics.long_runs import follow_runs
 from captum_dynamics.merging import connected_groups
+from captum_dynamics.regimes import classify_runs
 from captum_dynamics.spreading import farthest_points
 from captum_dynamics.topology._builder import Known
-from captum_dynamics.topology._destinations import AT_REST
+from captum_dynamics.topology._nodes import MOVING
 from captum_dynamics.topology.audit import GraphAudit
 from captum_dynamics.topology.continua import gather_continua
 
@@ -35,11 +35,11 @@ def extended(dynamics: DynamicsMap, known: Known, fresh: FixedPoints) -> Known:
     gathered = gather_continua(
         dynamics, linearize(dynamics, points, margin=linear.margin)
     )
-    return Known(*gathered, known.cycles)
+    return Known(*gathered, known.endings)
 
 
 def follow_ends(dynamics: DynamicsMap, known: Known, ends: States) -> Known:
-    """Solve for the points and the cycles near states where branches ended.
+    """Solve for points near states where branches ended, or tell what these do.
 
     Returns:
         What is known then; the same object where nothing is new.
@@ -50,14 +50,11 @@ def follow_ends(dynamics: DynamicsMap, known: Known, ends: States) -> Known:
     fresh = _fresh(dynamics, known, ends)
     if len(fresh):
         return extended(dynamics, known, fresh)
-    inputs = known.linearization.points.inputs[:1]
-    moving = dynamics.residual(ends, inputs.expand(len(ends), -1)).norm(dim=1) > AT_REST
-    if not bool(moving.any()):
+    regimes = classify_runs(dynamics, ends, known.linearization.points.inputs[:1])
+    fresh_sets = [ending for ending in regimes.endings if ending.regime in MOVING]
+    if not fresh_sets:
         return known
-    cycles = follow_runs(dynamics, ends[moving], inputs).cycles
-    if not cycles:
-        return known
-    return Known(known.linearization, known.continua, (*known.cycles, *cycles))
+    return Known(known.linearization, known.continua, (*known.endings, *fresh_sets))
 
 
 def search_between(

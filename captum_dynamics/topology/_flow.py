@@ -64,7 +64,7 @@ class Flow:
             desc=desc,
         )
         captured = ends.targets != UNRESOLVED
-        targets = sets.node_at(ends.states, ~captured & (ends.residual_norms < AT_REST))
+        targets = sets.node_at(ends.states, ends.residual_norms < AT_REST)
         targets[captured] = sets.nodes[ends.targets[captured]]
         return replace(ends, targets=targets)
 

@@ -13,8 +13,15 @@ from torch import Tensor
 from captum_dynamics._typing import OtherStates, States
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization, Stability
-from captum_dynamics.long_runs import Cycle
+from captum_dynamics.regimes import Ending, Regime
 from captum_dynamics.topology.continua import Continuum
+
+# The kinds of nodes for what attracts and does not rest.
+MOVING = {
+    Regime.CYCLE: "cycle",
+    Regime.QUASI_PERIODIC: "quasi_periodic",
+    Regime.CHAOTIC: "chaotic",
+}
 
 
 def nodes(
@@ -66,21 +73,22 @@ def continuum_data(
     }
 
 
-def cycle_data(cycle: Cycle, known: OtherStates) -> dict[str, Any]:
-    """Attributes of the node of an attracting cycle; it stands at the first state."""
-    (place,) = components(cycle.states[:1], known)
-    return finite(
-        {
-            "kind": "cycle",
-            "period": cycle.period,
-            "stability": "attractor",
-            "unstable_dim": 0,
-            "residual_norm": cycle.residual_norm,
-            "multiplicity": cycle.runs,
-            "x": float(place[0]),
-            "y": float(place[1]),
-        }
-    )
+def ending_data(ending: Ending, known: OtherStates) -> dict[str, Any]:
+    """Attributes of the node of a set that attracts; it stands at the first state."""
+    (place,) = components(ending.states[:1], known)
+    data = {
+        "kind": MOVING[ending.regime],
+        "stability": "attractor",
+        "unstable_dim": 0,
+        "period": ending.period,
+        "exponent": float(ending.exponents[0]),
+        "dimension": ending.dimension,
+        "rotation": ending.rotation,
+        "residual_norm": ending.residual_norm,
+        "x": float(place[0]),
+        "y": float(place[1]),
+    }
+    return finite(data)
 
 
 def finite(data: dict[str, Any]) -> dict[str, Any]:
@@ -95,12 +103,12 @@ def finite(data: dict[str, Any]) -> dict[str, Any]:
 def known_states(
     linearization: Linearization,
     continua: Sequence[Continuum],
-    cycles: Sequence[Cycle],
+    endings: Sequence[Ending],
 ) -> OtherStates:
-    """States of all points, cycles and samples of continua."""
+    """States of all points and endings, and samples of continua."""
     points = linearization.points.states
     samples = [continuum.points.states for continuum in continua]
-    orbits = [cycle.states.to(points) for cycle in cycles]
+    orbits = [ending.states.to(points) for ending in endings]
     return torch.cat([points, *samples, *orbits])
 
 

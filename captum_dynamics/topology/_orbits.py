@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from captum_dynamics._typing import Counts, OneState, OtherStates, PerPoint, States
+from captum_dynamics._typing import Counts, OneState, PerPoint
 from captum_dynamics.topology._destinations import Destinations
 from captum_dynamics.topology._unstable import UnstableFrame
+from captum_dynamics.topology.continua import distances_between
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,3 @@ def orbits(directions: Tensor, tolerance: float) -> list[Tensor]:
         else:
             groups.append([row])
     return [torch.tensor(group, device=directions.device) for group in groups]
-
-
-def distances_between(states: States, others: OtherStates) -> Float[Tensor, "n m"]:
-    """Distances between two sets, exact for small ones."""
-    return torch.cdist(states, others, compute_mode="donot_use_mm_for_euclid_dist")

@@ -19,12 +19,12 @@ from captum_dynamics.topology._orbits import (
     Branches,
     Orbit,
     SaddleEdge,
-    distances_between,
     orbits,
     saddle_edge,
 )
 from captum_dynamics.topology._shooting import Aims, Shots, shoot
 from captum_dynamics.topology._unstable import sphere
+from captum_dynamics.topology.continua import distances_between
 
 NEIGHBOURS = 6  # of a direction, among which closest approaches are compared
 SHOTS = 12  # at one goal from one point, at most

@@ -145,7 +145,7 @@ def test_ends_that_are_no_known_point_are_told_apart() -> None:
     points = cd.find_fixed_points(grows, start, torch.zeros(1, 0)).unique()
     graph = cd.connect(grows, cd.linearize(grows, points), basin_samples=4)
     told = graph.summary()
-    assert "0 -> 1 (runs off): 1 of 2 directions" in told
+    assert "0 -> 1 (unbounded direction: h[0], grows" in told
     assert "no known attractor: 100.0% of sampled states" in told
 
 

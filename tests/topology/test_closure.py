@@ -167,12 +167,31 @@ def test_branches_that_end_on_a_cycle_lead_to_its_node(
     system: systems.KnownSystem, period: int
 ) -> None:
     graph = graph_from(system, system.states[:1])
-    (cycle,) = graph.cycles
+    (cycle,) = graph.endings
     node = len(graph.linearization)
     assert graph.graph.nodes[node]["period"] == cycle.period == period
     assert node in graph.attractors
     assert {t for _, t, d in graph.graph.edges(data=True) if d["verified"]} == {node}
     assert f"attracting period-{period} cycle" in graph.summary()
+
+
+def test_chaos_is_one_node_and_what_runs_off_is_named() -> None:
+    system = systems.logistic(4.0)
+    graph = graph_from(
+        system,
+        system.states,
+        max_steps=500,
+        basin_states=torch.linspace(0.01, 0.99, 40, dtype=torch.float64)[:, None],
+    )
+    (chaos,) = graph.endings
+    node = len(graph.linearization)
+    assert graph.graph.nodes[node]["kind"] == "chaotic"
+    error = float(chaos.errors[0])
+    assert float(chaos.exponents[0]) == pytest.approx(math.log(2), abs=4 * error)
+    assert graph.basins == {node: 1.0}
+    reasons = [reason for _, reason in graph.graph.nodes(data="reason") if reason]
+    assert len(reasons) == 1
+    assert reasons[0].startswith("unbounded direction: h[0], grows")
 
 
 def test_a_time_limit_leaves_a_graph_that_says_what_is_missing() -> None:
