@@ -22,7 +22,13 @@ from captum_dynamics.findings import (
 from captum_dynamics.fixed_points import FixedPoints, Kind
 from captum_dynamics.linearization import from_jacobians
 from captum_dynamics.solvers import Status
-from captum_dynamics.topology import FixedPointGraph, SlowManifold
+from captum_dynamics.topology import (
+    FixedPointGraph,
+    Shape,
+    ShapeEvidence,
+    SlowManifold,
+    SpeedProfile,
+)
 
 # Worked out again from the Jacobians: they are three quarters of the numbers.
 _OMIT = {
@@ -41,7 +47,10 @@ _TYPES: dict[str, Callable[..., Any]] = {
         FixedPointGraph,
         FixedPoints,
         Setting,
+        Shape,
+        ShapeEvidence,
         SlowManifold,
+        SpeedProfile,
         Visits,
         Words,
     )
@@ -80,6 +89,8 @@ def _problems(found: Findings) -> Iterator[str]:
             yield "with points of no known kind or status"
     if not len(found.readout) == len(visits.centre) == setting.state_dim:
         yield "with a readout or visited states of another width than its `state_dim`"
+    if found.manifold.evidence.corners.shape[1] != setting.state_dim:
+        yield "with corners of another width than its `state_dim`"
     if len(visits.reference_input) != setting.input_dim:
         yield "with a reference of another width than its `input_dim`"
     if len(words.names) != len(words.projections):

@@ -15,7 +15,7 @@ from torch import Tensor
 import captum_dynamics as cd
 from captum_dynamics.analysis import Analysis
 from captum_dynamics.report import write_report
-from captum_dynamics.topology import SlowManifold, trace_slow_manifold
+from captum_dynamics.topology import Shape, SlowManifold, trace_slow_manifold
 from tests.analyses import small_analysis, with_nan, without_any_point
 
 WIDTH = 6
@@ -160,6 +160,8 @@ def test_multipliers_that_turn_are_told_as_pairs() -> None:
 
 
 def test_slow_points_in_one_place_are_told_as_such() -> None:
-    shrunk = replace(small_analysis().manifold, extent=1e-9)
+    given = small_analysis().manifold
+    evidence = replace(given.evidence, shape=Shape.PLACES)
+    shrunk = replace(given, evidence=evidence)
     told = paragraph(replace(small_analysis(), manifold=shrunk), "SLOW POINTS")
-    assert told.endswith("in one or a few separate places: no line attractor.")
+    assert "in one or a few separate places: no line attractor, because" in told
