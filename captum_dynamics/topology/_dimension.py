@@ -15,7 +15,7 @@ THIN = 0.01
 LEAST_FOR_NOISE = 8
 ABOVE_NOISE = 3.0
 FLAT = 0.25  # of the widest local variance, half its width: below it is no dimension
-FAR = 0.2  # for each dimension: near their border points have fewer
+FAR = 0.25  # for each dimension: near their border points have fewer
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +63,24 @@ def reduce_noise(points: Numbers) -> Reduced:
     return Reduced((left * sizes)[:, kept], float(rest.mean()) if len(rest) else 0.0)
 
 
-def local_dimension(reduced: Reduced, places: Rows) -> LocalDimension:
-    """Count dimensions among the nearest tenth of all points, at some of them.
+def local_dimension(reduced: Reduced, spread: Rows, places: int) -> LocalDimension:
+    """Count dimensions among the nearest fifteenth of spread points, at some of them.
+
+    Where all points are counted, a crowd of them hides in which directions the rest
+    lie; among points that are far from each other all directions weigh the same.
+
+    Args:
+        reduced: the points without their noise.
+        spread: rows of about half of them, each far from those before.
+        places: how many of these to look around at.
 
     References:
         Gao et al. (2017), A theory of multineuronal dimensionality: participation.
     """
-    points = reduced.points
-    count = int(np.clip(len(points) // 10, 12, 40))
+    points = reduced.points[spread]
+    count = int(np.clip(len(points) // 15, 12, 40))
     shares, axes = [], []
-    for place in places.tolist():
+    for place in range(min(places, len(points))):
         gaps = np.linalg.norm(points - points[place], axis=1)
         patch = points[np.argsort(gaps, kind="stable")[:count]]
         sizes = np.linalg.svd(patch - patch.mean(0), compute_uv=False)

@@ -42,8 +42,9 @@ def find_bars(distances: Numbers, *, dim: int = 1, reach: float = np.inf) -> Num
     ).create_simplex_tree(max_dimension=1)
     tree.collapse_edges(nb_iterations=3)
     tree.expansion(dim + 1)
+    # Holes of the complex's own dimension are left out, unless it has none higher.
     tree.compute_persistence(
-        homology_coeff_field=FIELD, min_persistence=0, persistence_dim_max=False
+        homology_coeff_field=FIELD, persistence_dim_max=tree.dimension() <= dim
     )
     bars = np.asarray(tree.persistence_intervals_in_dimension(dim), dtype=float)
     bars = np.minimum(bars.reshape(-1, 2), reach)

@@ -12,13 +12,14 @@ from scipy.spatial import ConvexHull, QhullError
 Numbers = NDArray[np.float64]
 MOST_DIMS = 5  # hulls of more take too long
 STARTS = 12
-OUTSIDE = 0.05  # barycentric coordinate by which a point may lie outside
-# Filled and held by 400 points: a disc .44 and .55, a square .49 and .6, half a disc .6
-# and .77, a Gaussian .5 and .85, a triangle .86 and .98. Corners of trained nets are
-# blunt: .6 to .7 and .83 to .92.
-LEAST_FILLED = 0.56
-LEAST_HELD = 0.82
-MOST_OF_ROUND = 0.55
+OUTSIDE = 0.15  # barycentric coordinate by which a point may lie outside
+# Filled and held, of spread points: a disc .44 and .7, a square .5 and .8, half a disc
+# .6 and .95, a Gaussian .5 and .94, a triangle .8 and 1. Corners of trained nets are
+# blunt: .64 to .7 and .98 to 1.
+LEAST_FILLED = 0.62
+LEAST_HELD = 0.94
+# Two dimensions, and more: a ball .15, a cube .33, a tetrahedron .5 to .7.
+MOST_OF_ROUND = 0.56, 0.4
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,7 @@ class Inscribed:
     Attributes:
         corners: rows (d + 1,) of the points.
         filled: its volume as a share of that of the convex hull.
-        held: share of the points inside, or outside by less than a twentieth.
+        held: share of the points inside, or outside by less than .15 of it.
     """
 
     corners: list[int]
@@ -43,7 +44,7 @@ class Inscribed:
     @property
     def is_far(self) -> bool:
         """Whether the points are clearly no simplex."""
-        return self.filled <= MOST_OF_ROUND
+        return self.filled <= MOST_OF_ROUND[len(self.corners) > 3]
 
 
 def inscribe_simplex(points: Numbers) -> Inscribed:
@@ -63,7 +64,7 @@ def inscribe_simplex(points: Numbers) -> Inscribed:
         hull = ConvexHull(points)
     except QhullError:  # all on a flat of fewer dimensions
         return Inscribed([], 0.0, 0.0)
-    rows = hull.vertices
+    rows = hull.vertices.astype(np.int64)
     spread = np.linspace(0, len(rows) - 1, min(STARTS, len(rows))).astype(int)
     found = [_exchange(points, rows, int(rows[start])) for start in spread]
     volume, corners = max(found, key=lambda pair: pair[0])

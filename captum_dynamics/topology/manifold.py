@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import networkx as nx
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -25,7 +24,7 @@ from captum_dynamics.topology._alignment import (
 from captum_dynamics.topology._backbone import find_backbone, place_along
 from captum_dynamics.topology._find_shape import find_shape
 from captum_dynamics.topology._judge import Circumstances, judge
-from captum_dynamics.topology._neighbours import distances_of, neighbourhood
+from captum_dynamics.topology._neighbours import Graph, distances_of, neighbourhood
 from captum_dynamics.topology._slow_modes import (
     count_slow_modes,
     relaxation_steps,
@@ -178,7 +177,7 @@ class SlowManifold:
         """The verdict of `evidence`."""
         return self.evidence.shape
 
-    def neighbourhood(self, *, neighbours: int = 6) -> nx.Graph:
+    def neighbourhood(self, *, neighbours: int = 6) -> Graph:
         """Join points that are among each other's nearest, and all by a spanning tree.
 
         Nodes are rows of `points`, edges carry their `length`; shortest ways through

@@ -9,7 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LOOP_RATIO = 3.0  # death / birth of a loop: circles 6 to 9, arcs of 300 degrees 1.7
+# Death over birth of loops that count. Of curves: circles have 6 to 9, arcs of 300
+# degrees 1.7. Of surfaces: tori 3 to 5, holes between the points of a disc 1.4 to 2.3.
+LOOP_RATIO = 3.0
+TORUS_RATIO = 2.5
 
 
 class Shape(Enum):
@@ -43,8 +46,7 @@ class ShapeEvidence:
         shape: the verdict.
         reason: why, in one sentence.
         points: number of points that were looked at.
-        landmarks: number of points, far from each other, that stand for all in what
-            follows.
+        landmarks: number of points, far from each other, that stand for all.
         dimension: local dimensions that two counts agree on; 0 where they do not.
         participation: local dimensions by participation ratio, median over landmarks.
         local_axes: local dimensions by counting wide axes, median over landmarks.
@@ -53,13 +55,16 @@ class ShapeEvidence:
         slow_modes: number of slow modes before that gap; 0 where there is none.
         angle: degrees between the manifold and its slow modes, median over points of
             the largest principal angle; NaN where points are all that is known.
-        loops: births and deaths (b, 2) of loops among the landmarks, the largest ratio
-            first, at most 64; empty where `homology` is False.
-        longest_edge: longest edge of the landmarks' minimum spanning tree.
-        leaves: ends of that tree without twigs shorter than a tenth of its diameter.
+        loops: births and deaths (b, 2) of loops, the largest ratio first, at most 64;
+            empty where `homology` is False. Of surfaces they are looked for among up to
+            300 points, and cut off at four of these points' longest edges.
+        longest_edge: longest edge of the minimum spanning tree of the points that loops
+            were looked for among.
+        leaves: ends of the landmarks' tree, without twigs shorter than a tenth of its
+            diameter.
         places: number of separate places; 1 where the points hang together.
-        filled: share of the points' hull that the largest simplex among them fills.
-        held: share of the points in that simplex, or close to it.
+        filled: share of the hull that the largest simplex among them fills.
+        held: share of spread points in that simplex, or close to it.
         corners: corners (c, d) of that simplex; none where no simplex was tried.
         homology: whether loops could be looked for: it takes the `topology` extra.
     """
@@ -97,7 +102,7 @@ class ShapeEvidence:
     @property
     def threshold(self) -> float:
         """Death over birth from which on a loop counts."""
-        return LOOP_RATIO
+        return TORUS_RATIO if self.dimension == 2 else LOOP_RATIO
 
     @property
     def is_curve(self) -> bool:
