@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from pathlib import Path
 
 import networkx as nx
@@ -12,7 +11,11 @@ import torch
 from torch import Tensor
 
 import captum_dynamics as cd
-from captum_dynamics.tasks.flipflop import load_flipflop, sample_flipflop
+from captum_dynamics.tasks.flipflop import (
+    FlipFlopNet,
+    load_flipflop,
+    sample_flipflop,
+)
 from captum_dynamics.testing.systems import line_attractor, perturbed_ring, ring
 from captum_dynamics.topology import Shape, SlowManifold, trace_slow_manifold
 from captum_dynamics.topology._alignment import mode_angles
@@ -172,25 +175,45 @@ def test_the_neighbourhood_of_a_ring_goes_round_it() -> None:
     assert nx.is_connected(graph)
 
 
-@cache
-def net_manifold(name: str) -> SlowManifold:
-    net = load_flipflop(DATA / name)
-    generator = torch.Generator().manual_seed(0)
-    pulses = sample_flipflop(32, 60, generator=generator).inputs
-    runs = cd.record(net, "rnn", pulses)
-    paces = runs.states.diff(dim=1).norm(dim=-1)
+def in_use(net: FlipFlopNet, inputs: Tensor) -> SlowManifold:
+    runs = cd.record(net, "rnn", inputs)
     return trace_slow_manifold(
         cd.adapt(net, "rnn"),
-        runs.sample_states(300, generator=generator),
+        runs.sample_states(400, generator=torch.Generator().manual_seed(0)),
         torch.zeros(1, 3),
-        task_step=float(paces.median()),
-        run_length=60,
+        task_step=float(runs.states.diff(dim=1).norm(dim=-1).median()),
+        run_length=inputs.shape[1],
     )
+
+
+def evidence_for_three(sequences: int, steps: int) -> Tensor:
+    """One-hot tokens, which speak for a class of their own half of the time."""
+    generator = torch.Generator().manual_seed(0)
+    true = torch.arange(sequences)[:, None].expand(-1, steps) % 3
+    other = torch.randint(3, (sequences, steps), generator=generator)
+    draws = torch.rand(sequences, steps, generator=generator)
+    tokens = torch.nn.functional.one_hot(torch.where(draws < 0.25, true, other), 3)
+    spoken = torch.rand(sequences, steps, 1, generator=generator) < 0.4
+    return tokens * spoken.float()
+
+
+def test_a_net_that_weighs_three_classes_has_a_triangle_of_beliefs() -> None:
+    """Its corners are the three certainties, by the network's own readout."""
+    net = load_flipflop(DATA / "integration_gru.safetensors")
+    slow = in_use(net, evidence_for_three(100, 80))
+    assert slow.shape is Shape.SIMPLEX, slow.evidence.reason
+    assert (slow.evidence.dimension, slow.evidence.slow_modes) == (2, 2)
+    with torch.no_grad():
+        beliefs = net.readout(slow.evidence.corners.float())
+    assert sorted(beliefs.argmax(1).tolist()) == [0, 1, 2]
+    assert float(beliefs.max(1).values.min()) > 0.9
 
 
 @pytest.mark.parametrize("cell", ["gru", "tanh", "lstm"])
 def test_a_flip_flop_rests_in_its_eight_places(cell: str) -> None:
-    slow = net_manifold(f"flipflop_{cell}.safetensors")
+    net = load_flipflop(DATA / f"flipflop_{cell}.safetensors")
+    generator = torch.Generator().manual_seed(0)
+    slow = in_use(net, sample_flipflop(32, 60, generator=generator).inputs)
     assert slow.shape is Shape.PLACES
     assert slow.evidence.places == 8
     assert "8 places" in slow.summary()
