@@ -206,7 +206,7 @@ def test_a_circle_inside_a_folder_is_reported(tmp_path: Path) -> None:
 
 
 def test_importing_the_package_stays_light() -> None:
-    heavy = {"captum", "matplotlib", "plotly", "sklearn", "transformers"}
+    heavy = {"captum", "gudhi", "matplotlib", "plotly", "sklearn", "transformers"}
     listing = subprocess.run(
         [sys.executable, "-c", f"import {NAME}, sys; print(*sys.modules)"],
         capture_output=True,

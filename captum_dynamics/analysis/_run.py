@@ -214,7 +214,13 @@ def _slow(
 ) -> SlowManifold:
     generator = torch.Generator().manual_seed(seed)
     visited = runs.sample_states(500, generator=generator)
-    return trace_slow_manifold(dynamics, visited, reference, task_step=task_step(runs))
+    return trace_slow_manifold(
+        dynamics,
+        visited,
+        reference,
+        task_step=task_step(runs),
+        run_length=float(runs.lengths.double().median()),
+    )
 
 
 def _words(
@@ -273,7 +279,7 @@ def _setting(
 
 def _versions() -> dict[str, str]:
     names = ("captum-dynamics", "torch", "captum", "numpy", "networkx", "scikit-learn")
-    return {name: _version(name) for name in names}
+    return {name: _version(name) for name in (*names, "gudhi")}
 
 
 def _version(name: str) -> str:

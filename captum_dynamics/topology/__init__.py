@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from captum_dynamics.topology._find_shape import find_shape
 from captum_dynamics.topology.audit import AuditVerdict, GraphAudit, audit_graph
 from captum_dynamics.topology.automaton import Automaton
 from captum_dynamics.topology.continua import Continuum
 from captum_dynamics.topology.graph import FixedPointGraph
 from captum_dynamics.topology.heteroclinic import connect
-from captum_dynamics.topology.manifold import Shape, SlowManifold, trace_slow_manifold
+from captum_dynamics.topology.manifold import SlowManifold, trace_slow_manifold
+from captum_dynamics.topology.shapes import Shape, ShapeEvidence
+from captum_dynamics.topology.speed_profile import SpeedProfile
 from captum_dynamics.topology.transition_counts import (
     TransitionCounts,
     count_transitions,
@@ -21,11 +24,14 @@ __all__ = [
     "FixedPointGraph",
     "GraphAudit",
     "Shape",
+    "ShapeEvidence",
     "SlowManifold",
+    "SpeedProfile",
     "TransitionCounts",
     "TransitionGraph",
     "audit_graph",
     "connect",
+    "find_shape",
     "count_transitions",
     "find_transitions",
     "trace_slow_manifold",

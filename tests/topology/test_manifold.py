@@ -12,7 +12,9 @@ import torch
 import captum_dynamics as cd
 from captum_dynamics.spreading import farthest_points
 from captum_dynamics.topology import Shape, SlowManifold, trace_slow_manifold
-from captum_dynamics.topology.manifold import _locally_linear
+from captum_dynamics.topology._judge import Circumstances, judge
+from captum_dynamics.topology._slow_modes import SlowModes
+from captum_dynamics.topology._theta import locally_linear
 
 NONE = torch.zeros(1, 0, dtype=torch.float64)
 
@@ -34,7 +36,7 @@ def cloud(count: int = 200, width: int = 5) -> torch.Tensor:
 
 
 def test_a_line_is_called_a_line_with_its_time_constant() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0, steps=50)
     assert slow.shape is Shape.LINE
     assert slow.memory == pytest.approx(999.5, rel=1e-6)
     assert slow.slow_share == 1.0
@@ -43,17 +45,18 @@ def test_a_line_is_called_a_line_with_its_time_constant() -> None:
 
 
 def test_theta_orders_points_along_the_main_axis() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0, steps=50)
     along = slow.points.states @ slow.axis
     assert bool((along.diff() > 0).all())
     assert (float(slow.theta[0]), float(slow.theta[-1])) == (-1.0, 1.0)
 
 
-def test_a_plane_of_slow_points_is_not_called_a_line() -> None:
+def test_a_plane_of_slow_points_is_called_a_plane() -> None:
     rates = torch.tensor([0.9991, 0.9990, 0.2], dtype=torch.float64)
     plane = cd.FunctionAdapter(lambda h, x: rates * h, 3, 0)
-    slow = trace_slow_manifold(plane, cloud(width=3), NONE, task_step=1.0)
-    assert slow.shape is Shape.UNDECIDED
+    slow = trace_slow_manifold(plane, cloud(width=3), NONE, task_step=1.0, steps=50)
+    assert slow.shape is Shape.PLANE
+    assert (slow.evidence.slow_modes, slow.evidence.dimension) == (2, 2)
 
 
 def test_a_layer_without_slow_states_has_no_shape() -> None:
@@ -67,7 +70,9 @@ def test_a_layer_without_slow_states_has_no_shape() -> None:
 
 def test_growing_modes_are_told_apart_and_not_averaged() -> None:
     grow = cd.FunctionAdapter(lambda h, x: 1.001 * h, 1, 0)
-    slow = trace_slow_manifold(grow, 0.1 * cloud(width=1), NONE, task_step=1.0)
+    slow = trace_slow_manifold(
+        grow, 0.1 * cloud(width=1), NONE, task_step=1.0, steps=50
+    )
     assert slow.growing_share == 1.0
     assert slow.memory != slow.memory  # NaN: nothing decays
 
@@ -82,13 +87,16 @@ def test_embedding_declines_islands_that_it_would_collapse() -> None:
     along = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
     one = torch.cat([along, along**2], dim=1)
     two = torch.cat([one, one + 50])
-    assert _locally_linear(two) is None
-    assert _locally_linear(one) is not None
+    assert locally_linear(two) is None
+    assert locally_linear(one) is not None
 
 
 def test_a_line_that_few_states_reach_is_undecided() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
-    assert replace(slow, slow_share=0.05).shape is Shape.UNDECIDED
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0, steps=50)
+    known = Circumstances(SlowModes(1, 100.0, 0.3), 0.0, 0.05, 1.0, 1.0)
+    assert judge(slow.evidence, known).shape is Shape.UNDECIDED
+    assert "5%" in judge(slow.evidence, known).reason
+    assert judge(slow.evidence, replace(known, slow_share=0.9)).shape is Shape.LINE
 
 
 def spiral(rate: float = 0.999, angle: float = 0.3) -> cd.FunctionAdapter:
@@ -110,7 +118,7 @@ SHEAR = torch.tensor(
 
 def spiral_manifold() -> SlowManifold:
     return trace_slow_manifold(
-        spiral(), 0.1 * cloud(width=4), NONE, task_step=1.0, q_slow=1.0
+        spiral(), 0.1 * cloud(width=4), NONE, task_step=1.0, steps=50, q_slow=1.0
     )
 
 
@@ -153,7 +161,7 @@ def test_leading_axes_are_those_of_the_ellipse_that_the_mode_draws() -> None:
 
 
 def test_a_real_mode_spans_a_line_alone() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0, steps=50)
     assert slow.leading_axes.shape == (len(slow), 2, 5)
     assert not bool(slow.leading_axes[:, 1].any())
     torch.testing.assert_close(
@@ -178,11 +186,13 @@ def test_random_directions_fall_in_bins_as_drawn_ones_do(
 
 
 def no_turn() -> SlowManifold:
-    return trace_slow_manifold(line(width=4), cloud(width=4), NONE, task_step=1.0)
+    return trace_slow_manifold(
+        line(width=4), cloud(width=4), NONE, task_step=1.0, steps=50
+    )
 
 
 def test_a_layer_that_does_not_move_in_use_has_no_speed_ratio() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=0.0)
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=0.0, steps=50)
     assert math.isnan(slow.speed_ratio)
 
 
@@ -190,7 +200,9 @@ def falling(rates: list[float]) -> SlowManifold:
     """Relax a cloud on h' = r h: all of it falls to zero, along the slowest mode."""
     factors = torch.tensor(rates, dtype=torch.float64)
     dynamics = cd.FunctionAdapter(lambda h, x: factors * h, len(rates), 0)
-    return trace_slow_manifold(dynamics, cloud(width=len(rates)), NONE, task_step=1.0)
+    return trace_slow_manifold(
+        dynamics, cloud(width=len(rates)), NONE, task_step=1.0, steps=50
+    )
 
 
 def test_states_that_all_end_in_one_place_are_no_line() -> None:
@@ -206,7 +218,7 @@ def test_states_that_end_in_two_places_are_no_line() -> None:
     switch = cd.FunctionAdapter(
         lambda h, x: torch.stack([torch.tanh(2 * h[:, 0]), 1e-3 * h[:, 1]], 1), 2, 0
     )
-    slow = trace_slow_manifold(switch, cloud(width=2), NONE, task_step=1.0)
+    slow = trace_slow_manifold(switch, cloud(width=2), NONE, task_step=1.0, steps=50)
     assert slow.gap > 3
     assert slow.extent > 0.1
     assert slow.filled == 0.2
