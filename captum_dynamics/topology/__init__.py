@@ -7,6 +7,7 @@ from captum_dynamics.topology.automaton import Automaton
 from captum_dynamics.topology.graph import FixedPointGraph
 from captum_dynamics.topology.heteroclinic import connect
 from captum_dynamics.topology.manifold import Shape, SlowManifold, trace_slow_manifold
+from captum_dynamics.topology.selection import select_nodes
 from captum_dynamics.topology.transition_counts import (
     TransitionCounts,
     count_transitions,
@@ -26,5 +27,6 @@ __all__ = [
     "connect",
     "count_transitions",
     "find_transitions",
+    "select_nodes",
     "trace_slow_manifold",
 ]
