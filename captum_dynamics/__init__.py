@@ -53,6 +53,7 @@ from captum_dynamics.fixed_points import (
 from captum_dynamics.layout import Block, StateLayout
 from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
+from captum_dynamics.matching import Matching, Tracks, link_matchings, match_points
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.solvers import Status
 from captum_dynamics.survey import Survey, survey_fixed_points
@@ -100,6 +101,7 @@ __all__ = [
     "LayerNotFoundError",
     "LeadingModes",
     "Linearization",
+    "Matching",
     "NamedInputs",
     "RecordingWarning",
     "RecurrentAdapter",
@@ -107,6 +109,7 @@ __all__ = [
     "StateLayout",
     "Status",
     "Survey",
+    "Tracks",
     "Traits",
     "Trajectories",
     "TransitionCounts",
@@ -128,8 +131,10 @@ __all__ = [
     "find_transitions",
     "leading_modes",
     "linearize",
+    "link_matchings",
     "list_adapters",
     "load",
+    "match_points",
     "mean_input",
     "record",
     "register_adapter",
