@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from captum_dynamics.topology.audit import AuditVerdict, GraphAudit, audit_graph
 from captum_dynamics.topology.automaton import Automaton
+from captum_dynamics.topology.comparison import (
+    GraphComparison,
+    compare_graphs,
+    graph_distances,
+)
 from captum_dynamics.topology.graph import FixedPointGraph
 from captum_dynamics.topology.heteroclinic import connect
 from captum_dynamics.topology.manifold import Shape, SlowManifold, trace_slow_manifold
@@ -19,14 +24,17 @@ __all__ = [
     "AuditVerdict",
     "FixedPointGraph",
     "GraphAudit",
+    "GraphComparison",
     "Shape",
     "SlowManifold",
     "TransitionCounts",
     "TransitionGraph",
     "audit_graph",
+    "compare_graphs",
     "connect",
     "count_transitions",
     "find_transitions",
+    "graph_distances",
     "select_nodes",
     "trace_slow_manifold",
 ]
