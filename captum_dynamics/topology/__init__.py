@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from captum_dynamics.topology.audit import AuditVerdict, GraphAudit, audit_graph
 from captum_dynamics.topology.automaton import Automaton
+from captum_dynamics.topology.basin_map import BasinMap, Plane, map_basins
 from captum_dynamics.topology.comparison import (
     GraphComparison,
     compare_graphs,
@@ -22,9 +23,11 @@ from captum_dynamics.topology.transitions import TransitionGraph, find_transitio
 __all__ = [
     "Automaton",
     "AuditVerdict",
+    "BasinMap",
     "FixedPointGraph",
     "GraphAudit",
     "GraphComparison",
+    "Plane",
     "Shape",
     "SlowManifold",
     "TransitionCounts",
@@ -35,6 +38,7 @@ __all__ = [
     "count_transitions",
     "find_transitions",
     "graph_distances",
+    "map_basins",
     "select_nodes",
     "trace_slow_manifold",
 ]
