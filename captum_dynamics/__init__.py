@@ -54,6 +54,7 @@ from captum_dynamics.layout import Block, StateLayout
 from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
+from captum_dynamics.matching import Matching, Tracks, link_matchings, match_points
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_runs
 from captum_dynamics.solvers import Status
@@ -105,6 +106,7 @@ __all__ = [
     "LeadingModes",
     "Linearization",
     "LyapunovSpectrum",
+    "Matching",
     "NamedInputs",
     "RecordingWarning",
     "RecurrentAdapter",
@@ -114,6 +116,7 @@ __all__ = [
     "StateLayout",
     "Status",
     "Survey",
+    "Tracks",
     "Traits",
     "Trajectories",
     "TransitionCounts",
@@ -136,9 +139,11 @@ __all__ = [
     "find_transitions",
     "leading_modes",
     "linearize",
+    "link_matchings",
     "list_adapters",
     "load",
     "lyapunov_exponents",
+    "match_points",
     "mean_input",
     "record",
     "register_adapter",

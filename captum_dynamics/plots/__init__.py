@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from captum_dynamics.plots.accumulation import plot_accumulation
 from captum_dynamics.plots.alignment import plot_alignment
+from captum_dynamics.plots.basins import plot_basins
 from captum_dynamics.plots.branches import plot_branches
 from captum_dynamics.plots.density import plot_density
 from captum_dynamics.plots.fixed_point_graph import plot_graph
@@ -38,6 +39,7 @@ __all__ = [
     "plot_persistence",
     "plot_graph",
     "plot_hierarchy",
+    "plot_basins",
     "plot_transitions",
     "plot_branches",
     "plot_accumulation",

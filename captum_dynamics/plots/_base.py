@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from matplotlib.axes import Axes
@@ -100,6 +101,12 @@ def shorten(name: str) -> str:
     """Cut a long name, and keep matplotlib from reading mathematics in it."""
     name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
     return name.replace("$", r"\$")
+
+
+def look(data: Mapping[str, Any]) -> str:
+    """The marker's name of a node: its stability, or "not fixed"."""
+    known = data["kind"] == "fixed_point" and data["stability"] in MARKERS
+    return str(data["stability"]) if known else "not fixed"
 
 
 def array(values: Tensor) -> Numbers:
