@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from captum_dynamics._typing import StateSequences
+from captum_dynamics._typing import States
 from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
 from captum_dynamics.regimes._endings import Ending, Regime
 from captum_dynamics.regimes._runs import Problem
@@ -14,6 +14,7 @@ from captum_dynamics.regimes._samples import SPAN, Samples
 
 MEASURED = 2048  # steps over which exponents are measured
 SETTLING = 256
+SHOWN = 1024  # states of a set that are kept
 REPEATED = 1e-6  # times 1 + |h|: a run this close to its past repeats itself
 LOST = "leaves every bound in the end"
 PRECISE = 5e-3  # tolerance up to which an exponent of zero is one
@@ -100,41 +101,38 @@ def _set(
     """A set on which runs turn or wander."""
     chaotic = bool(spectrum.exponents[row, 0] > spectrum.tolerances[row, 0])
     zeros = int(spectrum.zeros[row])
+    visited = [own.states[:, -1]]
+    for _ in range(MEASURED):
+        visited.append(problem.step(visited[-1]))
+    orbit = torch.cat(visited)
     turning = not chaotic and zeros == 1
     return Ending(
         Regime.CHAOTIC if chaotic else Regime.QUASI_PERIODIC,
-        own.states[0],
+        orbit[:SHOWN],
         0,
-        float(own.speeds[0, -1]),
+        float((orbit[SHOWN] - orbit[SHOWN - 1]).norm()),
         spectrum.exponents[row],
         spectrum.errors[row],
         zeros=zeros,
         dimension=float(spectrum.dimension[row]),
-        rotation=_rotation(problem, own.states) if turning else math.nan,
+        rotation=_rotation(orbit) if turning else math.nan,
     )
 
 
-def _rotation(problem: Problem, visited: StateSequences) -> float:
+def _rotation(orbit: States) -> float:
     """Turns per step around the middle of a closed curve; NaN where it has none.
 
     By weighted averages (Das et al. 2017), which make full use of smooth motion.
     """
-    middle = visited[0].mean(0)
-    axes = torch.linalg.svd(visited[0] - middle, full_matrices=False)[2][:2]
-    state, seen = visited[:, -1], []
-    for _ in range(MEASURED + 1):
-        seen.append((state[0] - middle) @ axes.mT)
-        state = problem.step(state)
-    plane = torch.stack(seen)
-    if plane.shape[1] < 2:
-        return math.nan
+    centred = orbit - orbit.mean(0)
+    plane = centred @ torch.linalg.svd(centred, full_matrices=False)[2][:2].mT
     distances = plane.norm(dim=1)
-    if bool(distances.min() < HOLLOW * distances.max()):
+    if plane.shape[1] < 2 or bool(distances.min() < HOLLOW * distances.max()):
         return math.nan
     angles = torch.atan2(plane[:, 1], plane[:, 0]) / (2 * math.pi)
     turns = angles.diff()
-    turns = turns - turns[0]  # steps of nearly half a turn go either way
-    turns = turns - turns.round() + angles[1] - angles[0]
+    # Each step turns by about as much as the first: which way round, it tells.
+    turns = turns - (turns - turns[0]).round()
     # Smooth weights that vanish at both ends: the mean converges like no power of 1/n.
     times = torch.linspace(0, 1, len(turns) + 2).to(turns)[1:-1]
     weights = (-1 / (times * (1 - times))).exp()
