@@ -11,12 +11,14 @@ from captum_dynamics.plots.alignment import plot_alignment
 from captum_dynamics.plots.basins import plot_basins
 from captum_dynamics.plots.branches import plot_branches
 from captum_dynamics.plots.density import plot_density
+from captum_dynamics.plots.exponents import plot_exponents
 from captum_dynamics.plots.fixed_point_graph import plot_graph
 from captum_dynamics.plots.hierarchy import plot_hierarchy
 from captum_dynamics.plots.input_effects import plot_input_effects
 from captum_dynamics.plots.modes import plot_modes
 from captum_dynamics.plots.persistence import plot_persistence
 from captum_dynamics.plots.projections import plot_projections
+from captum_dynamics.plots.regimes import plot_regimes
 from captum_dynamics.plots.slow_points import plot_slow_points
 from captum_dynamics.plots.spectrum import plot_spectrum
 from captum_dynamics.plots.speed_profile import plot_speed_profile
@@ -42,6 +44,8 @@ __all__ = [
     "plot_basins",
     "plot_transitions",
     "plot_branches",
+    "plot_regimes",
+    "plot_exponents",
     "plot_accumulation",
     "text_html",
 ]

@@ -65,8 +65,8 @@ class Ending:
     Attributes:
         regime: what the runs do.
         states: (k, d). A rest's one state, or several of a continuum; a cycle's states,
-            each the image of the one before; a sample of what one run visited, in its
-            order, where runs are irregular; else where the runs are now.
+            each the image of the one before; 1,024 states of one run in a row on a
+            torus and in chaos; else where the runs are now.
         period: 1 at rest, k on a cycle of k states, else 0.
         residual_norm: |F^k(h) - h| at the first state of a rest or cycle; elsewhere the
             step |F(h) - h| at the last, the longest of all runs.
@@ -75,8 +75,9 @@ class Ending:
         errors: (m,) their standard errors; zero where they come from multipliers.
         zeros: how many of them are zero within their error.
         dimension: Kaplan-Yorke dimension; NaN where m exponents do not tell.
-        rotation: turns per step around the middle of a closed curve, at most 1/2; NaN
-            where there is no such curve.
+        rotation: turns per step around the middle of a closed curve, at most 1/2; one
+            over a whole number where it is several curves, visited in turn; NaN where
+            there is no such curve.
         runs: how many runs ended here.
         count: of how many.
         degenerate: whether it may be one of a continuum.

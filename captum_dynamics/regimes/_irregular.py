@@ -6,7 +6,8 @@ import math
 
 import torch
 
-from captum_dynamics._typing import StateSequences
+from captum_dynamics._execution import row_chunks
+from captum_dynamics._typing import States, StateSequences
 from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
 from captum_dynamics.regimes._endings import Ending, Regime
 from captum_dynamics.regimes._runs import Problem
@@ -14,7 +15,8 @@ from captum_dynamics.regimes._samples import SPAN, Samples
 
 MEASURED = 2048  # steps over which exponents are measured
 SETTLING = 256
-REPEATED = 1e-6  # times 1 + |h|: a run this close to its past repeats itself
+SHOWN = 1024  # states of a set that are kept
+REPEATED = 1e-6  # of its step: a run this close to where it was repeats itself
 LOST = "leaves every bound in the end"
 PRECISE = 5e-3  # tolerance up to which an exponent of zero is one
 HOLLOW = 0.05  # of the largest distance from its middle: closer a curve does not come
@@ -32,27 +34,27 @@ def irregular(problem: Problem, samples: Samples) -> list[Ending]:
         transient=SETTLING,
         show_progress=problem.show_progress,
     )
-    slow, recurrent = samples.slow.tolist(), samples.recurrent.tolist()
+    recurrent = samples.recurrent.tolist()
     endings = []
-    for row in range(len(states)):
-        own = samples[torch.tensor([row], device=states.device)]
-        repeat = _first_repeat(problem, spectrum, row)
-        if bool(spectrum.exponents[row].isnan().any()):
-            endings.append(unfinished(own, reason=LOST))
-        elif repeat:
-            reason = f"repeats itself after {repeat} steps, more than were looked for"
-            endings.append(unfinished(own, reason=reason))
-        elif slow[row] or _fades(spectrum, row):
-            endings.append(unfinished(own))
-        elif not recurrent[row]:
-            reason = f"does not come back within {SPAN} steps"
-            endings.append(unfinished(own, reason=reason))
-        elif not _is_told(spectrum, row):
-            reason = "its largest exponent is not told from zero"
-            endings.append(unfinished(own, reason=reason))
-        else:
-            endings.append(_set(problem, own, spectrum, row))
+    bytes_per_row = 8 * 2 * (MEASURED + 1) * states.shape[1]
+    for rows in row_chunks(len(states), bytes_per_row):
+        orbits = _orbits(problem, spectrum.states[rows])
+        for row, orbit in zip(range(len(states))[rows], orbits, strict=True):
+            reason = _objection(problem, spectrum, row, orbit, recurrent[row])
+            if reason or _fades(spectrum, row):
+                own = samples[torch.tensor([row], device=states.device)]
+                endings.append(unfinished(own, reason=reason))
+            else:
+                endings.append(_set(spectrum, row, orbit))
     return endings
+
+
+def _orbits(problem: Problem, states: States) -> StateSequences:
+    """States (n, t, d) that each run visits from where it is."""
+    visited = [states]
+    for _ in range(MEASURED):
+        visited.append(problem.step(visited[-1]))
+    return torch.stack(visited, dim=1)
 
 
 def unfinished(samples: Samples, *, reason: str = "") -> Ending:
@@ -75,66 +77,66 @@ def _fades(spectrum: LyapunovSpectrum, row: int) -> bool:
     return bool(spectrum.exponents[row, 0] < -spectrum.tolerances[row, 0])
 
 
-def _is_told(spectrum: LyapunovSpectrum, row: int) -> bool:
-    """Whether the largest exponent is positive, or zero to a good precision."""
+def _objection(
+    problem: Problem,
+    spectrum: LyapunovSpectrum,
+    row: int,
+    orbit: States,
+    recurrent: bool,
+) -> str:
+    """Why a run is no set that is told by its exponents; empty where it is one."""
+    if bool(spectrum.exponents[row].isnan().any()):
+        return LOST
+    if _fades(spectrum, row):
+        repeat = _first_repeat(orbit)
+        longer = f"repeats itself after {repeat} steps, more than were looked for"
+        return longer if repeat > problem.longest else ""
+    if not recurrent:
+        return f"does not come back within {SPAN} steps"
     tolerance = float(spectrum.tolerances[row, 0])
-    return tolerance < PRECISE or float(spectrum.exponents[row, 0]) > tolerance
+    told = tolerance < PRECISE or float(spectrum.exponents[row, 0]) > tolerance
+    return "" if told else "its largest exponent is not told from zero"
 
 
-def _first_repeat(problem: Problem, spectrum: LyapunovSpectrum, row: int) -> int:
-    """Steps until a run whose deviations fade comes back to itself, or 0."""
-    if not _fades(spectrum, row):
-        return 0
-    state = later = spectrum.states[row : row + 1]
-    near = REPEATED * (1 + state.norm())
-    for step in range(1, MEASURED + 1):
-        later = problem.step(later)
-        if step > problem.longest and bool((later - state).norm() < near):
-            return step
-    return 0
+def _first_repeat(orbit: States) -> int:
+    """Steps until a run is back where it was, but for little of a step, or 0."""
+    gaps = (orbit[1:] - orbit[0]).norm(dim=-1)
+    close = torch.nonzero(gaps < REPEATED * gaps[0])[:, 0].tolist()
+    return close[0] + 1 if close else 0
 
 
-def _set(
-    problem: Problem, own: Samples, spectrum: LyapunovSpectrum, row: int
-) -> Ending:
+def _set(spectrum: LyapunovSpectrum, row: int, orbit: States) -> Ending:
     """A set on which runs turn or wander."""
     chaotic = bool(spectrum.exponents[row, 0] > spectrum.tolerances[row, 0])
     zeros = int(spectrum.zeros[row])
     turning = not chaotic and zeros == 1
     return Ending(
         Regime.CHAOTIC if chaotic else Regime.QUASI_PERIODIC,
-        own.states[0],
+        orbit[:SHOWN],
         0,
-        float(own.speeds[0, -1]),
+        float((orbit[SHOWN] - orbit[SHOWN - 1]).norm()),
         spectrum.exponents[row],
         spectrum.errors[row],
         zeros=zeros,
         dimension=float(spectrum.dimension[row]),
-        rotation=_rotation(problem, own.states) if turning else math.nan,
+        rotation=_rotation(orbit) if turning else math.nan,
     )
 
 
-def _rotation(problem: Problem, visited: StateSequences) -> float:
+def _rotation(orbit: States) -> float:
     """Turns per step around the middle of a closed curve; NaN where it has none.
 
     By weighted averages (Das et al. 2017), which make full use of smooth motion.
     """
-    middle = visited[0].mean(0)
-    axes = torch.linalg.svd(visited[0] - middle, full_matrices=False)[2][:2]
-    state, seen = visited[:, -1], []
-    for _ in range(MEASURED + 1):
-        seen.append((state[0] - middle) @ axes.mT)
-        state = problem.step(state)
-    plane = torch.stack(seen)
-    if plane.shape[1] < 2:
-        return math.nan
+    centred = orbit - orbit.mean(0)
+    plane = centred @ torch.linalg.svd(centred, full_matrices=False)[2][:2].mT
     distances = plane.norm(dim=1)
-    if bool(distances.min() < HOLLOW * distances.max()):
+    if plane.shape[1] < 2 or bool(distances.min() < HOLLOW * distances.max()):
         return math.nan
     angles = torch.atan2(plane[:, 1], plane[:, 0]) / (2 * math.pi)
     turns = angles.diff()
-    turns = turns - turns[0]  # steps of nearly half a turn go either way
-    turns = turns - turns.round() + angles[1] - angles[0]
+    # Each step turns by about as much as the first: which way round, it tells.
+    turns = turns - (turns - turns[0]).round()
     # Smooth weights that vanish at both ends: the mean converges like no power of 1/n.
     times = torch.linspace(0, 1, len(turns) + 2).to(turns)[1:-1]
     weights = (-1 / (times * (1 - times))).exp()

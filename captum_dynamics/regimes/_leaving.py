@@ -7,7 +7,7 @@ from torch import Tensor
 
 from captum_dynamics._typing import Counts, Mask, States
 from captum_dynamics.regimes._endings import Ending, Growth, Regime
-from captum_dynamics.regimes._runs import Followed, Found, Levels, Problem
+from captum_dynamics.regimes._runs import WINDOWS, Followed, Found, Levels, Problem
 
 # Of the largest size: smaller units are carried along by those that are named.
 LEADING = 0.01
@@ -15,30 +15,24 @@ LEADING = 0.01
 # comes to an end within 500 quarters.
 STEADY = 0.998
 # The same where the run does not go straight on: chaos scatters gains by some percent.
-# So that no scatter is taken for a gain, it must also be this share of the size.
+# So that no wandering is taken for growth, all sixteenths must gain, and together this
+# share of the size.
 ROUGHLY_STEADY = 0.8
 GAINED = 0.1
 STRAIGHT = 0.99  # distance over length of a path that leads straight on
-# Gain in the last quarter over that before it: 1 where growth is steady, more than this
-# where it feeds on itself.
-EXPONENTIAL = 1.5
+# Size over that a quarter of the run before: 4/3 and 3/2 where growth is steady, and
+# more than this, both times, where it feeds on itself.
+DOUBLED = 2.0
 SHORT = 8  # steps in which only growth that feeds on itself gets that far
 
 
 def leaving(problem: Problem, followed: Followed) -> list[Found]:
     """Group runs by the units that grow without bound."""
     rows = torch.nonzero(followed.escaped)[:, 0]
-    levels = followed.levels.clone()
+    growing = _growing(problem, followed)
+    sizes = followed.levels[:, :: WINDOWS // 2].clone()  # at 1/2, 3/4 and the end
     if len(rows):
-        levels[rows] = _sizes(problem, rows, followed.steps[rows])
-    first, second = levels[:, 1] - levels[:, 0], levels[:, 2] - levels[:, 1]
-    steady = second >= STEADY * first
-    roughly = second >= ROUGHLY_STEADY * first
-    roughly &= first + second >= GAINED * levels[:, 2]
-    straight = _straight(problem, followed.states)
-    # They have outgrown all starts, too.
-    growing = (first > 0) & (levels[:, 2] > 1 + problem.starts.abs().amax(0))
-    growing &= torch.where(straight[:, None], steady, roughly)
+        sizes[rows] = _sizes(problem, rows, followed.steps[rows])
     final = followed.states.abs()
     leading = final >= LEADING * final.amax(-1, keepdim=True)
     growing = torch.where(followed.escaped[:, None], leading, growing)
@@ -47,8 +41,21 @@ def leaving(problem: Problem, followed: Followed) -> list[Found]:
         units = tuple(torch.nonzero(growing[row])[:, 0].tolist())
         groups.setdefault(units, []).append(row)
     return [
-        _found(problem, followed, levels, units, own) for units, own in groups.items()
+        _found(problem, followed, sizes, units, own) for units, own in groups.items()
     ]
+
+
+def _growing(problem: Problem, followed: Followed) -> Tensor:
+    """Units (n, d) that have outgrown all starts, at a pace that does not slacken."""
+    gains, last = followed.levels.diff(dim=1), followed.levels[:, -1]
+    first, second = (half.sum(1) for half in gains.chunk(2, dim=1))
+    steady = second >= STEADY * first
+    roughly = second >= ROUGHLY_STEADY * first
+    roughly &= (gains > 0).all(1) & (first + second >= GAINED * last)
+    straight = _straight(problem, followed.states)
+    large = (first > 0) & (last > 1 + problem.starts.abs().amax(0))
+    growing: Tensor = large & torch.where(straight[:, None], steady, roughly)
+    return growing
 
 
 def _straight(problem: Problem, states: States) -> Mask:
@@ -76,18 +83,18 @@ def _sizes(problem: Problem, rows: Tensor, steps: Counts) -> Levels:
 def _found(
     problem: Problem,
     followed: Followed,
-    levels: Levels,
+    sizes: Levels,
     units: tuple[int, ...],
     rows: list[int],
 ) -> Found:
     """The end of runs that the same units leave by; the first run tells the rates."""
-    sizes, steps = levels[rows[0]].T, int(followed.steps[rows[0]])
+    own_sizes, steps = sizes[rows[0]].T, int(followed.steps[rows[0]])
     growth = [
-        _growth(problem.dynamics.layout.unit(unit), sizes[unit].tolist(), steps)
+        _growth(problem.dynamics.layout.unit(unit), own_sizes[unit].tolist(), steps)
         for unit in units
     ]
     growth.sort(key=lambda unit: (unit.exponential, unit.rate), reverse=True)
-    own = torch.tensor(rows, device=levels.device)
+    own = torch.tensor(rows, device=sizes.device)
     states = followed.states[own]
     step = (problem.step(states[-1:]) - states[-1:]).norm()
     none = states.new_zeros(0)
@@ -107,7 +114,7 @@ def _growth(unit: str, sizes: list[float], steps: int) -> Growth:
     """How a unit grows, from its sizes at a half, three quarters and the end."""
     half, later, last = sizes
     quarter, middle = steps - 3 * steps // 4, steps - steps // 2
-    feeds_on_itself = last - later > EXPONENTIAL * (later - half)
+    feeds_on_itself = last > DOUBLED * later and later > DOUBLED * half
     if (feeds_on_itself or steps < SHORT) and later > 0:
         return Growth(unit, (last / later) ** (1 / max(quarter, 1)), True)
     return Growth(unit, (last - half) / max(middle, 1), False)

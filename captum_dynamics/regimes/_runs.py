@@ -16,7 +16,7 @@ from captum_dynamics.regimes._endings import Ending
 
 ESCAPED = 1e6  # times 1 + the largest start: beyond that a run has left
 RETURNED = 1e-3  # times 1 + |h|: this close to a cycle or point a run is on it
-WINDOWS = 3  # in which the sizes of units are compared: at 1/2, 3/4 and the end
+WINDOWS = 9  # sixteenths of a run in which sizes are compared, from its half to its end
 Found = tuple[Ending, Tensor]  # an end, and the rows of the runs that ended there
 Levels = Float[Tensor, "n w d"]
 
@@ -60,8 +60,8 @@ class Followed:
         states: (n, d); of a run that left every bound, the last state before.
         steps: (n,) steps until `states`.
         escaped: (n,) runs that left.
-        levels: (n, 3, d) mean size of each unit in eighths of the run that end at its
-            half, at three quarters and at its end; zero where all runs ended early.
+        levels: (n, 9, d) mean size of each unit in sixteenths of the run, the first of
+            which ends at its half; zero where all runs ended early.
     """
 
     states: States
@@ -77,7 +77,7 @@ def follow(problem: Problem) -> Followed:
     steps = torch.zeros(len(states), dtype=torch.long, device=states.device)
     escaped = steps > 0
     levels = states.new_zeros(len(states), WINDOWS, states.shape[1])
-    eighth = max(1, total // 8)
+    part = max(1, total // 16)
     times = progress(range(total), show=problem.show_progress, desc="Long runs")
     for step in times:
         if step % problem.longest == 0:
@@ -88,8 +88,8 @@ def follow(problem: Problem) -> Followed:
         steps = steps + (~escaped).long()
         closest = torch.minimum(closest, (states - past).norm(dim=-1))
         for window in range(WINDOWS):
-            if 0 <= (2 + window) * total // 4 - 1 - step < eighth:
-                levels[:, window] += states.abs() / eighth
+            if 0 <= (8 + window) * total // 16 - 1 - step < part:
+                levels[:, window] += states.abs() / part
         # A run that left stands still here.
         met = (step + 1) % problem.longest == 0 and bool((closest < rest(states)).all())
         if met:

@@ -70,9 +70,8 @@ def select_nodes(graph: FixedPointGraph, nodes: Iterable[int]) -> FixedPointGrap
         ending for node, ending in enumerate(graph.endings, start=count) if node in kept
     )
     states = known_states(linearization, continua, endings)
-    places = components(
-        torch.cat([linearization.points.states, *_firsts(endings)]), states
-    )
+    firsts = [ending.states[:1] for ending in endings]
+    places = components(torch.cat([linearization.points.states, *firsts]), states)
     for node, (x, y, _) in enumerate(places.tolist()):
         part.nodes[node].update(x=x, y=y)
     for source, target, key, data in whole.edges(keys=True, data=True):

@@ -120,6 +120,29 @@ def test_a_turn_inwards_that_is_slow_is_no_torus() -> None:
     assert end.regime == Regime.SLOW
 
 
+def test_a_slow_spiral_into_a_point_is_no_cycle_though_it_nearly_returns() -> None:
+    angle = torch.tensor(2 * torch.pi / 7).double()
+    rows = [[angle.cos(), -2 * angle.sin()], [angle.sin() / 2, angle.cos()]]
+    turn = torch.tensor(
+        rows, dtype=torch.float64
+    )  # along an ellipse: now fast, now slow
+    spiral = cd.FunctionAdapter(lambda h, x: 0.9971 * h @ turn.mT, 2, 0)
+    (end,) = cd.classify_runs(spiral, starts(10, 2), NONE, steps=512).endings
+    assert end.regime == Regime.SLOW
+
+
+def test_a_unit_that_wanders_is_not_said_to_grow() -> None:
+    def step(h: Tensor, _: Tensor) -> Tensor:
+        chaos = 4 * h[:, :1] * (1 - h[:, :1])
+        # Driven without a drift, a memory of 1,000 steps wanders far and wide.
+        return torch.cat([chaos, 0.999 * h[:, 1:] + 3 * (h[:, :1] - 0.5)], dim=1)
+
+    runs = torch.cat([starts(60, 1).abs(), starts(60, 1)], dim=1)
+    net = cd.FunctionAdapter(step, 2, 0)
+    wandering = cd.classify_runs(net, runs, NONE, steps=1024)
+    assert wandering.of(Regime.UNBOUNDED) == ()
+
+
 def test_a_turn_too_slow_to_be_seen_to_return_is_not_resolved() -> None:
     angle = torch.tensor(2 * torch.pi / 20_000).double()
     rows = [
@@ -136,6 +159,14 @@ def test_a_turn_too_slow_to_be_seen_to_return_is_not_resolved() -> None:
     ).endings
     assert end.regime == Regime.UNRESOLVED
     assert "does not come back within 2165 steps" in end.describe()
+
+
+def test_rare_bursts_leave_it_open_whether_deviations_grow() -> None:
+    # Just before its window of period 3, where it stays near that cycle for long.
+    bursts = cd.FunctionAdapter(lambda h, x: (1 + 8**0.5 - 2e-6) * h * (1 - h), 1, 0)
+    (end,) = cd.classify_runs(bursts, starts(5, 1).abs(), NONE, steps=128).endings
+    assert end.regime == Regime.UNRESOLVED
+    assert end.reason == "its largest exponent is not told from zero"
 
 
 def test_chaos_that_is_lost_in_the_end_is_not_called_an_attractor() -> None:

@@ -105,9 +105,9 @@ def test_henon_is_chaotic_with_the_published_exponents() -> None:
     assert abs(largest - 0.4194) < 4 * error < 0.05
     assert chaos.exponents.sum() == pytest.approx(math.log(0.3), abs=1e-9)
     assert chaos.dimension == pytest.approx(1.258, abs=0.03)
-    # Its states are a sample in order, and the only other end is to run off.
-    orbit = henon().dynamics.rollout(chaos.states[:1], torch.zeros(1, 33, 0))[0]
-    assert (orbit - chaos.states[1]).norm(dim=1).min() < 1e-6
+    # Its states are a run in order, and the only other end is to run off.
+    images = henon().dynamics(chaos.states[:-1], NONE)
+    assert torch.equal(images, chaos.states[1:])
     assert chaos.runs + regimes.of(Regime.UNBOUNDED)[0].runs == 100
 
 
@@ -141,7 +141,7 @@ def test_two_chaotic_sets_are_two_ends() -> None:
     assert len(regimes.members[upper].unique()) == 1
 
 
-@pytest.mark.parametrize("turn", [GOLDEN, 1 - GOLDEN, 0.4957, 0.0413])
+@pytest.mark.parametrize("turn", [1 - GOLDEN, 0.4957, 0.0413])
 def test_a_circle_is_quasi_periodic_and_its_rotation_is_known(turn: float) -> None:
     regimes = cd.classify_runs(circle(turn), starts(20, 2), NONE, steps=512)
     (end,) = regimes.endings
