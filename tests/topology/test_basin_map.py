@@ -21,7 +21,9 @@ COUPLED = systems.coupled_switches()
 def connected(system: KnownSystem) -> cd.FixedPointGraph:
     points = cd.find_fixed_points(system.dynamics, system.states, system.inputs)
     linear = cd.linearize(system.dynamics, points)
-    return cd.connect(system.dynamics, linear, basin_samples=0, max_steps=500)
+    return cd.connect(
+        system.dynamics, linear, basin_samples=0, max_steps=500, searches=0
+    )
 
 
 def own_plane(width: int = 2) -> Plane:
@@ -82,6 +84,14 @@ def test_states_that_reach_no_attractor_are_labelled_so() -> None:
     basins = mapped(systems.spiral())
     assert basins.shares == {-1: 1.0}
     assert "no known attractor: 100.0%" in basins.summary()
+
+
+def test_a_cycle_draws_in_states_as_points_do() -> None:
+    system = systems.spiral()
+    linear = connected(system).linearization
+    graph = cd.connect(system.dynamics, linear, basin_samples=0)
+    basins = map_basins(system.dynamics, graph, own_plane(), resolution=10)
+    assert basins.shares == {1: 1.0}
 
 
 def test_one_point_alone_still_has_a_map() -> None:

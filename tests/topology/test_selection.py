@@ -9,7 +9,12 @@ import pytest
 import torch
 
 import captum_dynamics as cd
-from captum_dynamics.testing.systems import KnownSystem, spiral, uncoupled_switches
+from captum_dynamics.testing.systems import (
+    KnownSystem,
+    ring,
+    spiral,
+    uncoupled_switches,
+)
 from captum_dynamics.topology import AuditVerdict, select_nodes
 
 
@@ -79,13 +84,29 @@ def test_the_whole_graph_keeps_its_verdict_and_a_part_has_none(
     assert "origin" not in square.graph.nodes[0]
 
 
-def test_an_end_that_is_no_point_stays_with_its_source() -> None:
-    graph = connected(spiral())
-    (end,) = [n for n, kind in graph.graph.nodes(data="kind") if kind == "unresolved"]
+def test_a_cycle_stays_with_its_source() -> None:
+    system = spiral()
+    points = cd.find_fixed_points(system.dynamics, system.states, system.inputs)
+    graph = cd.connect(system.dynamics, cd.linearize(system.dynamics, points))
+    (cycle,) = [n for n, kind in graph.graph.nodes(data="kind") if kind == "cycle"]
     part = select_nodes(graph, [0])
-    assert part.graph.nodes[1]["kind"] == "unresolved"
-    assert part.graph.nodes[1]["origin"] == end
+    assert part.graph.nodes[1]["kind"] == "cycle"
+    assert part.graph.nodes[1]["origin"] == cycle
     assert list(part.graph.edges()) == [(0, 1)]
+    assert part.endings == graph.endings
+
+
+def test_a_continuum_keeps_its_sample_under_its_new_number() -> None:
+    system = ring()
+    angles = torch.linspace(0, 6, 60, dtype=torch.float64)
+    states = torch.stack([angles.cos(), angles.sin()], 1)
+    states = torch.cat([torch.zeros(1, 2, dtype=torch.float64), states])
+    points = cd.find_fixed_points(system.dynamics, states, system.inputs).unique()
+    graph = cd.connect(system.dynamics, cd.linearize(system.dynamics, points))
+    (continuum,) = graph.continua
+    part = select_nodes(graph, [continuum.node])
+    assert part.continua[0].node == 0
+    assert part.continua[0].points is continuum.points
 
 
 @pytest.mark.parametrize(
