@@ -54,7 +54,7 @@ class Growth:
     def describe(self) -> str:
         """Say it in words."""
         if self.exponential:
-            return f"{self.unit}, grows {self.rate:#.3g}-fold per step"
+            return f"{self.unit}, grows {self.rate:#.4g}-fold per step"
         return f"{self.unit}, grows {self.rate:#.2g} per step"
 
 

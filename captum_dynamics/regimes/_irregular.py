@@ -89,8 +89,9 @@ def _objection(
         return LOST
     if _fades(spectrum, row):
         repeat = _first_repeat(orbit)
-        longer = f"repeats itself after {repeat} steps, more than were looked for"
-        return longer if repeat > problem.longest else ""
+        if repeat > problem.longest:
+            return f"repeats itself after {repeat} steps, more than were looked for"
+        return ""
     if not recurrent:
         return f"does not come back within {SPAN} steps"
     tolerance = float(spectrum.tolerances[row, 0])

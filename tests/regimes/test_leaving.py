@@ -75,8 +75,8 @@ def test_growth_that_feeds_on_itself_is_told_by_its_factor() -> None:
     assert [growth.rate for growth in end.growth] == pytest.approx([2, 2])
     assert all(growth.exponential for growth in end.growth)
     assert end.describe() == (
-        "unbounded directions: fast[0], grows 2.00-fold per step, and fast[1], grows "
-        "2.00-fold per step (10 of 10 long runs)"
+        "unbounded directions: fast[0], grows 2.000-fold per step, and fast[1], grows "
+        "2.000-fold per step (10 of 10 long runs)"
     )
 
 
