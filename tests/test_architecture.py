@@ -21,7 +21,7 @@ PACKAGE = ROOT / NAME
 RANKS = (
     ("exceptions",),
     ("_typing",),
-    ("_checks", "_parcels"),
+    ("_checks", "_parcels", "_shares"),
     ("_linalg", "_execution", "_intervals"),
     ("merging", "spreading", "layout", "tangent", "activation_form"),
     ("dynamics",),

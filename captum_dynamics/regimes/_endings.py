@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from captum_dynamics._shares import wilson_interval
 from captum_dynamics._typing import Counts, States
 
-Z_95 = 1.959964  # of a normal distribution, for an interval of 95 %
 NAMED = 4  # units, or ends, that are named before the rest is only counted
 Plane = Float[Tensor, "k 2"]
 
@@ -114,11 +114,7 @@ class Ending:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the share, for starts drawn as these were."""
-        n, spread = self.count, Z_95**2 / self.count
-        middle = (self.share + spread / 2) / (1 + spread)
-        reach = Z_95 * math.sqrt(self.share * (1 - self.share) / n + spread / (4 * n))
-        reach /= 1 + spread
-        return max(0.0, middle - reach), min(1.0, middle + reach)
+        return wilson_interval(self.runs, self.count)
 
     def describe(self) -> str:
         """Say in one phrase what this is, and how many runs ended here."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,6 +11,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
+from captum_dynamics._shares import wilson_interval
 from captum_dynamics._typing import Counts, Mask, OneState, States
 from captum_dynamics.completeness import audit_indices
 from captum_dynamics.fixed_points import Kind
@@ -193,7 +193,7 @@ class Builder:
             if data["unstable_dim"] or data["kind"] not in ATTRACTING:
                 continue
             hits = int((ends.targets == node).sum())
-            low, high = _wilson(hits, len(starts))
+            low, high = wilson_interval(hits, len(starts))
             data.update(
                 basin_fraction=hits / len(starts), basin_low=low, basin_high=high
             )
@@ -314,13 +314,3 @@ class Builder:
         except OutOfTimeError:
             self.missing.append(what)
             return []
-
-
-def _wilson(hits: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    z = 1.959964
-    share = hits / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    spread = share * (1 - share) / trials + z**2 / (4 * trials**2)
-    half = z * math.sqrt(spread) / (1 + z**2 / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)
