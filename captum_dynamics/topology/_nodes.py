@@ -14,6 +14,7 @@ from captum_dynamics._typing import OtherStates, States
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization, Stability
 from captum_dynamics.regimes import Ending, Regime
+from captum_dynamics.topology._find_shape import find_shape
 from captum_dynamics.topology.continua import Continuum
 
 # The kinds of nodes for what attracts and does not rest.
@@ -63,6 +64,7 @@ def continuum_data(
     dim = continuum.unstable_dim(linearization)
     return {
         "kind": "continuum",
+        "shape": find_shape(continuum.points.states).shape.value,
         "stability": "saddle" if dim else "attractor",
         "unstable_dim": dim,
         "centre_dim": continuum.centre_dim(linearization),

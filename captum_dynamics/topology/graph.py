@@ -17,6 +17,7 @@ from captum_dynamics.topology._nodes import MOVING, components, known_states
 from captum_dynamics.topology.audit import GraphAudit, audit_graph
 from captum_dynamics.topology.continua import Continuum
 from captum_dynamics.topology.manifold import SlowManifold
+from captum_dynamics.topology.shapes import Shape
 from captum_dynamics.topology.transitions import TransitionGraph
 
 # Kinds of nodes that attract where no unstable direction leaves them.
@@ -29,10 +30,10 @@ class FixedPointGraph:
 
     Node i is row i of the linearization. Nodes carry `kind` ("fixed_point",
     "slow_point", "spurious", "unconverged", "continuum" for a line, ring or sheet of
-    fixed points, "cycle", "quasi_periodic", "chaotic", or "unresolved" for ends that
-    are nothing known, with a `reason`),
-    `stability`, `unstable_dim`, `index`, `residual_norm`, `spectral_radius`, the number
-    `flips` of real multipliers below -1, `multiplicity`, `degenerate`, plane
+    fixed points, with its `shape`, "cycle", "quasi_periodic", "chaotic", or
+    "unresolved" for ends that are nothing known, with a `reason`), `stability`,
+    `unstable_dim`, `index`, `residual_norm`, `spectral_radius`, the number `flips` of
+    real multipliers below -1, `multiplicity`, `degenerate`, plane
     coordinates `x` and `y` (principal components of the points), the decay time
     `time_constant`, and for attractors, where states were sampled, `basin_fraction`
     with its Wilson 95 % interval `basin_low`, `basin_high`. Ends of branches that are
@@ -224,6 +225,9 @@ _BETWEEN_SADDLES = {
 def _describe(data: dict[str, Any]) -> str:
     if data["kind"] == "fixed_point":
         return str(data["stability"])
+    if data["kind"] == "continuum":
+        known = data["shape"] != Shape.UNDECIDED.value
+        return f"{data['shape'] if known else 'continuum'} of fixed points"
     if data["kind"] == "cycle":
         return f"attracting period-{data['period']} cycle"
     if data["kind"] in MOVING.values():

@@ -108,6 +108,8 @@ def test_a_ring_of_fixed_points_is_one_node_with_its_sample() -> None:
     graph = graph_from(system, scattered(system, 150))
     assert kinds(graph) == {"fixed_point": 1, "continuum": 1}
     (continuum,) = graph.continua
+    assert graph.graph.nodes[continuum.node]["shape"] == "ring"
+    assert "1 repeller, 1 ring of fixed points" in graph.summary()
     radii = continuum.points.states.norm(dim=1)
     assert torch.allclose(radii, torch.ones_like(radii))
     ((_, target, data),) = graph.graph.edges(data=True)
@@ -122,6 +124,7 @@ def test_a_line_of_fixed_points_is_one_node_with_the_left_eigenvector_right() ->
     system = systems.line_attractor()
     graph = graph_from(system, scattered(system, 150))
     assert kinds(graph) == {"continuum": 1}
+    assert graph.graph.nodes[0]["shape"] == "line"
     left = graph.linearization.left_eigenvectors[0, 0].real
     expected = torch.tensor([2.0, 1.0, 2.0], dtype=torch.float64) / 3
     cosine = float(left @ expected) / float(left.norm())
