@@ -58,6 +58,7 @@ EXTRAS = {
         "gudhi>=3.9",
         "hypothesis>=6.100",
         "pytest>=8",
+        "pytest-xdist>=3.5",
     ],
     "topology": ["gudhi>=3.9"],
 }
