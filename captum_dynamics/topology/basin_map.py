@@ -44,7 +44,8 @@ class Plane:
         The second axis is perpendicular to the first and as long; the third state lies
         on its side. Raises ValueError for states on one line.
         """
-        x, y = second - first, third - first
+        first = _plain(first)
+        x, y = _plain(second) - first, _plain(third) - first
         upright = y - (y @ x) / (x @ x) * x
         if not bool(upright.norm() > FLAT * x.norm()):
             raise ValueError(
@@ -62,7 +63,7 @@ class Plane:
         The coordinates are the readouts themselves, first.h and second.h. Raises
         ValueError for weights that are parallel.
         """
-        weights = torch.stack([first, second])
+        weights, origin = _plain(torch.stack([first, second])), _plain(origin)
         sizes = torch.linalg.svdvals(weights)
         if not bool(sizes[1] > FLAT * sizes[0]):
             raise ValueError(
@@ -77,6 +78,7 @@ class Plane:
 
         Of states of width 1, or on one line, there is none: raises ValueError.
         """
+        states = _plain(states)
         origin = states.mean(0)
         _, sizes, axes = torch.linalg.svd(states - origin, full_matrices=False)
         if len(sizes) < 2 or not bool(sizes[1] > FLAT * sizes[0]):
@@ -95,6 +97,11 @@ class Plane:
         """Coordinates (n, 2) of the nearest states of the plane."""
         places: Tensor = (states - self.origin) @ torch.linalg.pinv(self.axes)
         return places
+
+
+def _plain(values: Tensor) -> Tensor:
+    """Without a gradient, and in double precision: readouts may be parameters."""
+    return values.detach().double()
 
 
 @dataclass(frozen=True, eq=False)

@@ -218,7 +218,7 @@ def test_tracks_join_matchings_and_never_over_a_gap() -> None:
 
 def test_tracks_over_a_swept_input_end_where_continuation_folds() -> None:
     dynamics = bistable().dynamics
-    values = torch.linspace(0, 0.6, 13, dtype=torch.float64)
+    values = torch.linspace(0, 0.6, 7, dtype=torch.float64)
     sets = [resting(x) for x in values.tolist()]
     tracks = link_matchings(
         [
@@ -231,7 +231,7 @@ def test_tracks_over_a_swept_input_end_where_continuation_folds() -> None:
     assert tracks.whole.tolist() == reaches == [False, False, True]
     (fold,) = branches[0].events
     present = int((0.6 * fold.parameter > values).sum())
-    assert tracks.lengths.tolist() == [present, present, 13]
+    assert tracks.lengths.tolist() == [present, present, 7]
 
 
 ONE = placed(0.0)

@@ -153,6 +153,16 @@ def test_coordinates_on_a_plane_of_readouts_are_the_readouts() -> None:
     assert float(second @ on_plane) == pytest.approx(-3)
 
 
+def test_the_weights_of_a_layer_make_a_plane_as_they_are() -> None:
+    weights = torch.nn.Linear(4, 2).weight
+    plane = Plane.of_readouts(weights[0], weights[1], draw(4))
+    assert plane.axes.dtype is plane.origin.dtype is torch.float64
+    assert not plane.axes.requires_grad
+    assert weights.requires_grad
+    thirds = Plane.through(*weights.new_tensor([[0, 0], [1, 0], [0, 1]]))
+    assert torch.equal(thirds.axes, torch.eye(2, dtype=torch.float64))
+
+
 def test_the_principal_plane_is_that_of_most_variance() -> None:
     states = draw(50, 4) * torch.tensor([0.1, 3.0, 0.1, 2.0]) + 5
     places = Plane.principal(states).places(states)
