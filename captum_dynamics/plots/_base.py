@@ -104,9 +104,12 @@ def shorten(name: str) -> str:
 
 
 def look(data: Mapping[str, Any]) -> str:
-    """The marker's name of a node: its stability, or "not fixed"."""
-    known = data["kind"] == "fixed_point" and data["stability"] in MARKERS
-    return str(data["stability"]) if known else "not fixed"
+    """The marker's name of a node: its kind, its stability, or "not fixed"."""
+    kind, stability = str(data["kind"]), str(data["stability"])
+    if kind in MARKERS:
+        return kind
+    known = kind == "fixed_point" and stability in MARKERS
+    return stability if known else "not fixed"
 
 
 def array(values: Tensor) -> Numbers:
