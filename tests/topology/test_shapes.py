@@ -121,6 +121,16 @@ def test_a_ring_rests_on_one_loop_with_its_known_birth_and_death() -> None:
     assert (found.dimension, found.leaves, found.places) == (1, 2, 1)
 
 
+def test_a_loop_that_is_born_long_after_its_points_join_is_a_gap() -> None:
+    """An arc of 330 degrees: its loop lasts 3.3 times its birth, and is no ring."""
+    angles = math.radians(330) * torch.arange(200, dtype=torch.float64) / 199
+    found = find_shape(torch.stack([angles.cos(), angles.sin()], dim=1))
+    whole = math.sqrt(3) / 2 / math.sin(math.pi / 12)
+    assert found.loop_ratio == pytest.approx(whole, rel=0.01)
+    assert found.loop_ratio > 3
+    assert found.shape is Shape.LINE
+
+
 def test_bars_are_cut_off_at_the_reach() -> None:
     angles = 2 * np.pi * np.arange(30) / 30
     distances = distances_of(np.stack([np.cos(angles), np.sin(angles)], axis=1))
