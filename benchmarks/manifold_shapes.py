@@ -26,7 +26,7 @@ from captum_dynamics.topology import Shape, find_shape, trace_slow_manifold
 
 SURFACES = ("torus", "doughnut")
 DRAWS_A_NET = 4
-TRAINED = "trained net"
+TRAINED = ("trained net, points alone", "trained net, with its dynamics")
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     add("--noise", type=float, default=0.02, help="in each dimension (%(default)s)")
     add("--points", type=int, default=400, help="of a cloud (%(default)s)")
     add("--torus-points", type=int, default=1000, help="of a torus (%(default)s)")
-    add("--only", nargs="+", default=[*CLOUDS, TRAINED], metavar="CLASS")
+    add("--only", nargs="+", default=[*CLOUDS, *TRAINED], metavar="CLASS")
     add("--cache", type=Path, default=user_cache(), help="folder of trained nets")
     add("--out", type=Path, help="Markdown file to write")
     given = parser.parse_args()
@@ -50,9 +50,9 @@ def main() -> None:
     lines.append(_row(*["---"] * (4 + len(Shape))))
     for name in tqdm(given.only, desc="Classes"):
         began = time.perf_counter()
-        if name == TRAINED:
+        if name in TRAINED:
             points, right = 500, Shape.SIMPLEX
-            counts = Counter(_net_shape(seed, given.cache) for seed in seeds)
+            counts = Counter(_net_shape(name, seed, given.cache) for seed in seeds)
         else:
             points = given.torus_points if name in SURFACES else given.points
             right = CLOUDS[name]
@@ -78,19 +78,21 @@ def _cloud_shape(name: str, seed: int, points: int, noise: float) -> Shape:
     return find_shape(states).shape
 
 
-def _net_shape(seed: int, cache: Path) -> Shape:
+def _net_shape(name: str, seed: int, cache: Path) -> Shape:
     """Slow states of one of the nets, on sequences of its own for each seed."""
     net = integrator(seed - seed % DRAWS_A_NET, cache)
     generator = torch.Generator().manual_seed(seed)
     runs = cd.record(net, "rnn", sample_evidence(100, generator))
     lengths = runs.states.diff(dim=1).norm(dim=-1)
-    return trace_slow_manifold(
+    slow = trace_slow_manifold(
         cd.adapt(net, "rnn"),
         runs.sample_states(500, generator=generator),
         torch.zeros(1, 3),
         task_step=float(lengths.median()),
         run_length=STEPS,
-    ).shape
+        kept=500,
+    )
+    return find_shape(slow.points.states).shape if name == TRAINED[0] else slow.shape
 
 
 if __name__ == "__main__":

@@ -91,12 +91,41 @@ def test_embedding_declines_islands_that_it_would_collapse() -> None:
     assert locally_linear(one) is not None
 
 
-def test_a_line_that_few_states_reach_is_undecided() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0, steps=50)
-    known = Circumstances(SlowModes(1, 100.0, 0.3), 0.0, 0.05, 1.0, 1.0)
-    assert judge(slow.evidence, known).shape is Shape.UNDECIDED
-    assert "5%" in judge(slow.evidence, known).reason
-    assert judge(slow.evidence, replace(known, slow_share=0.9)).shape is Shape.LINE
+AGREED = Circumstances(SlowModes(1, 100.0, 0.3), 0.0, 0.9, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"slow_share": 0.05}, "only 5% of the visited states stay slow"),
+        ({"filled": 0.5}, "fill only 50% of the line"),
+        ({"modes": SlowModes(0, 1.7, 0.9)}, "no gap"),
+        ({"modes": SlowModes(2, 9.0, 0.5)}, "have 1 dimensions, but 2 modes are slow"),
+        ({"angle": 16.0}, "leave the points by 16 degrees"),
+        ({"angle": math.nan}, "leave the points"),
+    ],
+)
+def test_a_line_that_the_dynamics_do_not_confirm_is_undecided(
+    change: dict[str, float], reason: str
+) -> None:
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    assert judge(slow.evidence, AGREED).shape is Shape.LINE
+    found = judge(slow.evidence, replace(AGREED, **change))
+    assert found.shape is Shape.UNDECIDED
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"extent": 0.09}, "9.0% of the range"), ({"filled": 0.2}, "20% of their own")],
+)
+def test_points_that_cover_little_are_places(
+    change: dict[str, float], reason: str
+) -> None:
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    found = judge(slow.evidence, replace(AGREED, **change))
+    assert found.shape is Shape.PLACES
+    assert reason in found.reason
 
 
 def spiral(rate: float = 0.999, angle: float = 0.3) -> cd.FunctionAdapter:

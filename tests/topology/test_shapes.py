@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import combinations
 
 import networkx as nx
 import numpy as np
 import pytest
 import torch
 from scipy.sparse.csgraph import minimum_spanning_tree, shortest_path
+from scipy.spatial import ConvexHull
 from torch import Tensor
 
 from captum_dynamics.testing import CLOUDS, sample_cloud
 from captum_dynamics.topology import Shape, ShapeEvidence, find_shape
 from captum_dynamics.topology import _shape_measures as measures
+from captum_dynamics.topology._dimension import reduce_noise
 from captum_dynamics.topology._neighbours import (
     count_leaves,
     distances_of,
@@ -121,6 +124,16 @@ def test_a_ring_rests_on_one_loop_with_its_known_birth_and_death() -> None:
     assert (found.dimension, found.leaves, found.places) == (1, 2, 1)
 
 
+def test_a_loop_that_is_born_long_after_its_points_join_is_a_gap() -> None:
+    """An arc of 330 degrees: its loop lasts 3.3 times its birth, and is no ring."""
+    angles = math.radians(330) * torch.arange(200, dtype=torch.float64) / 199
+    found = find_shape(torch.stack([angles.cos(), angles.sin()], dim=1))
+    whole = math.sqrt(3) / 2 / math.sin(math.pi / 12)
+    assert found.loop_ratio == pytest.approx(whole, rel=0.01)
+    assert found.loop_ratio > 3
+    assert found.shape is Shape.LINE
+
+
 def test_bars_are_cut_off_at_the_reach() -> None:
     angles = 2 * np.pi * np.arange(30) / 30
     distances = distances_of(np.stack([np.cos(angles), np.sin(angles)], axis=1))
@@ -181,6 +194,23 @@ def test_the_largest_triangle_of_a_square_is_half_of_it() -> None:
     assert found.filled == pytest.approx(0.5)
     assert not found.fits
     assert inscribe_simplex(np.stack([axis, axis], axis=1)).corners == []
+
+
+def test_the_largest_triangle_is_that_of_all_triples() -> None:
+    draws = np.random.default_rng(0)
+    for _ in range(10):
+        points = draws.standard_normal((30, 2))
+        sides = [points[[j, k]] - points[i] for i, j, k in combinations(range(30), 3)]
+        largest = np.abs(np.linalg.det(np.stack(sides))).max() / 2
+        filled = inscribe_simplex(points).filled
+        assert filled == pytest.approx(largest / ConvexHull(points).volume)
+
+
+def test_components_of_noise_are_left_out_and_their_size_is_known() -> None:
+    states = sample_cloud("ring", 400, noise=0.1, generator=seeded())
+    reduced = reduce_noise(states.numpy())
+    assert reduced.width == 2
+    assert reduced.noise == pytest.approx(0.01, rel=0.05)
 
 
 def test_few_points_have_no_shape_and_one_place_is_one_place() -> None:
