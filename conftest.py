@@ -15,8 +15,3 @@ if os.environ.get("CAPTUM_DYNAMICS_SHAPES") == "1":
     # An int may be passed for a float, as everywhere in Python's typing.
     _TOWER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
     install_import_hook("captum_dynamics", _TOWER)
-
-
-def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name functions as they are called: addresses differ from worker to worker."""
-    return getattr(val, "__name__", None)
