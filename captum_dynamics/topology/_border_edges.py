@@ -18,7 +18,7 @@ from captum_dynamics.topology._edge_tracking import (
     track,
 )
 from captum_dynamics.topology._flow import Flow
-from captum_dynamics.topology._landing import land, saddle
+from captum_dynamics.topology._landing import land
 from captum_dynamics.topology._orbits import (
     Branches,
     Orbit,
@@ -26,6 +26,7 @@ from captum_dynamics.topology._orbits import (
     orbits,
     saddle_edge,
 )
+from captum_dynamics.topology._saddle import saddle
 
 NEIGHBOURS = 6  # of a direction, to find those that went elsewhere
 MOST_BORDERS = 64  # tracked from one point with more than two unstable directions
@@ -81,7 +82,7 @@ def border_edges(
                     passages.steps[at],
                     len(rows),
                 )
-                found.append(Orbit(edge, directions[members[0]]))
+                found.append(Orbit(edge, passages.starts[at[0]]))
     return found
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from captum_dynamics._typing import (
     Counts,
     Inputs,
+    Jacobians,
     OneInput,
     OtherStates,
     PerOther,
@@ -43,6 +44,10 @@ class Flow:
     def push(self, states: States, tangents: States) -> States:
         """Move one small deviation (n, d) of each state by one step."""
         return self.dynamics.jvp(states, self._inputs(states), tangents)
+
+    def jacobians(self, states: States) -> Jacobians:
+        """The derivative (n, d, d) at states (n, d)."""
+        return self.dynamics.jacobians(states, self._inputs(states))
 
     def follow(self, starts: States, desc: str) -> Destinations:
         """Iterate states (n, d) until an attractor captures them, or time is up."""

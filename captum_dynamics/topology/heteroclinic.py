@@ -23,7 +23,12 @@ from captum_dynamics.topology._destinations import (
 )
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._nodes import finite, nodes
-from captum_dynamics.topology._orbits import Branches, SaddleEdge
+from captum_dynamics.topology._orbits import (
+    Branches,
+    SaddleEdge,
+    closed_circles,
+    more_of_each_pair,
+)
 from captum_dynamics.topology._shot_edges import shot_edges
 from captum_dynamics.topology._unstable import (
     LARGEST_STEP,
@@ -159,15 +164,14 @@ class _Builder:
         linear = self._linearization
         dims = torch.where(self._fixed, linear.unstable_dims, -1)
         tracked = border_edges(self._flow, linear, dims, branches)
-        edges = [orbit.edge for orbit in tracked]
+        closed, shots = closed_circles(tracked, followed), list[SaddleEdge]()
         for dim in sorted({branch.frame.dim for branch in branches}):
-            # On a sphere, starts near the slow axes matter more than a closed surface.
-            near = branches if dim == 2 else followed
-            group = [branch for branch in near if branch.frame.dim == dim]
+            group = [branch for branch in followed if branch.frame.dim == dim]
             goals = torch.nonzero(dims == dim - 1)[:, 0]
-            known = tracked if dim == 2 else []
-            edges += shot_edges(self._flow, linear, goals, group, known, generator)
-        for edge in edges:
+            shots += shot_edges(
+                self._flow, linear, goals, group, tracked, closed, generator
+            )
+        for edge in more_of_each_pair([orbit.edge for orbit in tracked], shots):
             self._add_saddle_edge(edge)
 
     def _frames(self, least: int, largest: float) -> dict[int, UnstableFrame]:
