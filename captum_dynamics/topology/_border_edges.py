@@ -18,13 +18,14 @@ from captum_dynamics.topology._edge_tracking import (
     track,
 )
 from captum_dynamics.topology._flow import Flow
-from captum_dynamics.topology._landing import land, saddle
+from captum_dynamics.topology._landing import land
 from captum_dynamics.topology._orbits import (
     Branches,
     Orbit,
     orbits,
     saddle_edge,
 )
+from captum_dynamics.topology._saddle import saddle
 from captum_dynamics.topology.continua import distances_between
 
 NEIGHBOURS = 6  # of a direction, to find those that went elsewhere
@@ -81,8 +82,9 @@ def border_edges(
                     passages.steps[at],
                     len(rows),
                 )
+                first = at[0]
                 found.append(
-                    Orbit(edge, directions[members[0]], passages.slowest[at[0]])
+                    Orbit(edge, passages.starts[first], passages.slowest[first])
                 )
     return found
 

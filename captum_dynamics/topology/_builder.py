@@ -28,7 +28,12 @@ from captum_dynamics.topology._nodes import (
     known_states,
     nodes,
 )
-from captum_dynamics.topology._orbits import Branches, SaddleEdge
+from captum_dynamics.topology._orbits import (
+    Branches,
+    SaddleEdge,
+    closed_circles,
+    more_of_each_pair,
+)
 from captum_dynamics.topology._shot_edges import shot_edges
 from captum_dynamics.topology._unstable import (
     LARGEST_STEP,
@@ -155,19 +160,25 @@ class Builder:
             "borders of basins",
             partial(border_edges, flow, linear, dims, branches),
         )
-        edges = [orbit.edge for orbit in tracked]
         self.border_ends += [o.end for o in tracked if o.edge.target == UNRESOLVED]
+        closed, shots = closed_circles(tracked, self._followed), list[SaddleEdge]()
         for dim in sorted({branch.frame.dim for branch in branches}):
-            # On a sphere, starts near the slow axes matter more than a closed surface.
-            near = branches if dim == 2 else self._followed
-            group = [branch for branch in near if branch.frame.dim == dim]
+            group = [branch for branch in self._followed if branch.frame.dim == dim]
             goals = torch.nonzero(dims == dim - 1)[:, 0]
-            found = tracked if dim == 2 else []
-            edges += self._in_time(
+            shots += self._in_time(
                 f"connections from points with {dim} unstable directions",
-                partial(shot_edges, flow, linear, goals, group, found, self.generator),
+                partial(
+                    shot_edges,
+                    flow,
+                    linear,
+                    goals,
+                    group,
+                    tracked,
+                    closed,
+                    self.generator,
+                ),
             )
-        for edge in edges:
+        for edge in more_of_each_pair([orbit.edge for orbit in tracked], shots):
             self._add_saddle_edge(edge)
 
     def add_index_rule(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from captum_dynamics._typing import Counts, Inputs, OneInput, States
+from captum_dynamics._typing import Counts, Inputs, Jacobians, OneInput, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.topology._attracting import AttractingSets
 from captum_dynamics.topology._deadline import Deadline
@@ -45,6 +45,11 @@ class Flow:
     def push(self, states: States, tangents: States) -> States:
         """Move one small deviation (n, d) of each state by one step."""
         return self.dynamics.jvp(states, self._inputs(states), tangents)
+
+    def jacobians(self, states: States) -> Jacobians:
+        """The derivative (n, d, d) at states (n, d)."""
+        self.deadline.check()
+        return self.dynamics.jacobians(states, self._inputs(states))
 
     def follow(self, starts: States, desc: str) -> Destinations:
         """Iterate states (n, d) until they are captured, or time is up.
