@@ -86,7 +86,7 @@ figure
 print(graph.audit.summary())
 
 # %% [markdown]
-# A slice through three of the attractors shows their basins. The borders run through
+# A slice through three of the attractors shows their basins. The borders run close to
 # saddles:
 
 # %%
