@@ -14,6 +14,7 @@ from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.regimes import Ending, Regime
 from captum_dynamics.topology._destinations import UNRESOLVED, capture_radii
+from captum_dynamics.topology._nodes import unstable_dim
 from captum_dynamics.topology.continua import Continuum, distances_between
 
 OVERLAP = 3.0  # times the largest distance of neighbours in a sample of 128 states
@@ -69,6 +70,8 @@ def attracting_sets(
     points = linearization.points.states
     named = dict(enumerate(endings, start=len(points)))
     cycles = {n: end for n, end in named.items() if end.regime == Regime.CYCLE}
+    irregular = {n: end for n, end in named.items() if n not in cycles}
+    cycles = {n: end for n, end in cycles.items() if not unstable_dim(end)}
     orbits = [cycle.states.to(points) for cycle in cycles.values()]
     states = torch.cat([points[rows], *orbits])
     nodes = [rows]
@@ -79,7 +82,7 @@ def attracting_sets(
         capture_radii(torch.cat([points, *orbits]), states),
         torch.cat(nodes),
         tuple(c for c in continua if not c.unstable_dim(linearization)),
-        {node: end for node, end in named.items() if node not in cycles},
+        irregular,
     )
 
 

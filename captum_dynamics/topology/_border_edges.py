@@ -83,9 +83,7 @@ def border_edges(
                     len(rows),
                 )
                 first = at[0]
-                found.append(
-                    Orbit(edge, passages.starts[first], passages.slowest[first])
-                )
+                found.append(Orbit(edge, passages.starts[first], passages.ends[first]))
     return found
 
 

@@ -20,6 +20,7 @@ from captum_dynamics.regimes import Ending, classify_runs
 from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._deadline import OutOfTimeError
 from captum_dynamics.topology._destinations import AT_REST, UNRESOLVED, Destinations
+from captum_dynamics.topology._edge_tracking import PASSAGE
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._nodes import (
     continuum_data,
@@ -27,13 +28,16 @@ from captum_dynamics.topology._nodes import (
     finite,
     known_states,
     nodes,
+    unstable_dim,
 )
 from captum_dynamics.topology._orbits import (
     Branches,
+    Orbit,
     SaddleEdge,
     closed_circles,
     more_of_each_pair,
 )
+from captum_dynamics.topology._saddle_cycles import around, distance_to
 from captum_dynamics.topology._shot_edges import shot_edges
 from captum_dynamics.topology._unstable import (
     LARGEST_STEP,
@@ -94,7 +98,7 @@ class Builder:
         count: directions to sample where more than one is unstable.
         generator: source of randomness.
         graph: the graph so far.
-        border_ends: where borders of basins that lead to nothing known moved least.
+        border_ends: where borders of basins that lead to nothing known were seen last.
         missing: what was not done because time was up.
     """
 
@@ -117,7 +121,6 @@ class Builder:
             self.graph.nodes[continuum.node].update(continuum_data(linear, continuum))
         for place, ending in enumerate(endings):
             self.graph.add_node(len(linear) + place, **ending_data(ending, states))
-        self._dims = self.known.unstable_dims
 
     @property
     def loose_ends(self) -> States:
@@ -146,8 +149,9 @@ class Builder:
 
     def add_branches(self) -> None:
         """Follow the unstable directions of every fixed point to attractors."""
-        self._followed = self._branches(self._frames(1, LARGEST_STEP))
-        for branch in self._followed:
+        frames = self._frames(1, LARGEST_STEP)
+        self._followed = self._branches(frames)
+        for branch in (*self._followed, *self._branches(self._cycle_frames())):
             self._add_branch(branch)
         self._note_late("branches")
 
@@ -155,11 +159,12 @@ class Builder:
         """Connect points with two or more unstable directions to saddles."""
         flow, linear = self.flow, self.known.linearization
         branches = self._branches(self._frames(2, SURROUNDING_STEP))
-        dims = torch.where(self.known.fixed, self._dims, -1)
+        dims = torch.where(self.known.fixed, self.known.unstable_dims, -1)
         tracked = self._in_time(
             "borders of basins",
             partial(border_edges, flow, linear, dims, branches),
         )
+        tracked = [self._to_cycle(orbit) for orbit in tracked]
         self.border_ends += [o.end for o in tracked if o.edge.target == UNRESOLVED]
         closed, shots = closed_circles(tracked, self._followed), list[SaddleEdge]()
         for dim in sorted({branch.frame.dim for branch in branches}):
@@ -214,9 +219,34 @@ class Builder:
 
     def _frames(self, least: int, largest: float) -> dict[int, UnstableFrame]:
         """The unstable axes of every fixed point with enough unstable dimensions."""
-        chosen = self.known.fixed & (self._dims >= least)
+        chosen = self.known.fixed & (self.known.unstable_dims >= least)
         rows = torch.nonzero(chosen)[:, 0].tolist()
         return {row: self.known.frame(row, largest) for row in rows}
+
+    def _cycle_frames(self) -> dict[int, UnstableFrame]:
+        """The unstable axes of cycles, at the first state of each."""
+        flow = self.flow
+        inputs, first = flow.one_input[None], len(self.known.linearization)
+        return {
+            node: unstable_frame(
+                around(flow.dynamics, cycle, inputs), 0, largest=LARGEST_STEP
+            )
+            for node, cycle in enumerate(self.known.endings, start=first)
+            if unstable_dim(cycle)
+        }
+
+    def _to_cycle(self, orbit: Orbit) -> Orbit:
+        """Let an orbit to nothing known lead to the cycle that it ends at."""
+        first = len(self.known.linearization)
+        for node, cycle in enumerate(self.known.endings, start=first):
+            distance = distance_to(cycle, orbit.end)
+            if orbit.edge.target == UNRESOLVED and distance <= PASSAGE:
+                edge = replace(orbit.edge, target=node, distance=distance)
+                return replace(orbit, edge=edge)
+        return orbit
+
+    def _dim(self, node: int) -> int:
+        return int(self.graph.nodes[node]["unstable_dim"])
 
     def _branches(self, frames: dict[int, UnstableFrame]) -> list[Branches]:
         """Follow directions from all points at once."""
@@ -256,7 +286,7 @@ class Builder:
             starts = branch.frame.starts(branch.directions[rows])
             target = self._unresolved_node(ends.select(rows), starts)
         reached = ends.distances if resolved else ends.residual_norms
-        dim = self.graph.nodes[target]["unstable_dim"] if resolved else 0
+        dim = self._dim(target) if resolved else 0
         data = {
             "kind": "unstable_branch" if side else "unstable_directions",
             "side": side,
@@ -264,7 +294,7 @@ class Builder:
             "tried": len(ends.targets),
             "transit_steps": int(ends.steps[rows].double().median()),
             "distance": float(reached[rows].max()),
-            "unstable_drop": int(self._dims[source]) - dim,
+            "unstable_drop": self._dim(source) - dim,
             "verified": resolved,
         }
         self.graph.add_edge(source, target, **finite(data))
@@ -272,7 +302,7 @@ class Builder:
     def _add_saddle_edge(self, edge: SaddleEdge) -> None:
         target = edge.target
         known = target != UNRESOLVED
-        drop = int(self._dims[edge.source]) - (int(self._dims[target]) if known else 1)
+        drop = self._dim(edge.source) - (self._dim(target) if known else 1)
         if not known:
             target = self.graph.number_of_nodes()
             self.graph.add_node(

@@ -17,6 +17,7 @@ from captum_dynamics.regimes import classify_runs
 from captum_dynamics.spreading import farthest_points
 from captum_dynamics.topology._builder import Known
 from captum_dynamics.topology._nodes import MOVING
+from captum_dynamics.topology._saddle_cycles import find_saddle_cycles
 from captum_dynamics.topology.audit import GraphAudit
 from captum_dynamics.topology.continua import gather_continua
 
@@ -77,7 +78,13 @@ def search_between(
     states = known.linearization.points.states
     middles = states[torch.cat([named, pairs])].mean(1)
     fresh = _fresh(dynamics, known, torch.cat([middles, *(s[None] for s in borders)]))
-    return extended(dynamics, known, fresh) if len(fresh) else known
+    if len(fresh):
+        return extended(dynamics, known, fresh)
+    inputs = known.linearization.points.inputs[:1]
+    cycles = find_saddle_cycles(dynamics, borders, inputs)
+    if not cycles:
+        return known
+    return Known(known.linearization, known.continua, (*known.endings, *cycles))
 
 
 def _fresh(dynamics: DynamicsMap, known: Known, starts: States) -> FixedPoints:

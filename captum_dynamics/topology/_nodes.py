@@ -17,7 +17,8 @@ from captum_dynamics.regimes import Ending, Regime
 from captum_dynamics.topology._find_shape import find_shape
 from captum_dynamics.topology.continua import Continuum
 
-# The kinds of nodes for what attracts and does not rest.
+CENTRE_EXPONENT = 1e-6  # of a multiplier that counts as on the unit circle
+# The kinds of nodes for what does not rest.
 MOVING = {
     Regime.CYCLE: "cycle",
     Regime.QUASI_PERIODIC: "quasi_periodic",
@@ -76,12 +77,13 @@ def continuum_data(
 
 
 def ending_data(ending: Ending, known: OtherStates) -> dict[str, Any]:
-    """Attributes of the node of a set that attracts; it stands at the first state."""
+    """Attributes of the node of a set that moves; it stands at the first state."""
     (place,) = components(ending.states[:1], known)
+    dim = unstable_dim(ending)
     data = {
         "kind": MOVING[ending.regime],
-        "stability": "attractor",
-        "unstable_dim": 0,
+        "stability": "saddle" if dim else "attractor",
+        "unstable_dim": dim,
         "period": ending.period,
         "exponent": float(ending.exponents[0]),
         "dimension": ending.dimension,
@@ -91,6 +93,13 @@ def ending_data(ending: Ending, known: OtherStates) -> dict[str, Any]:
         "y": float(place[1]),
     }
     return finite(data)
+
+
+def unstable_dim(ending: Ending) -> int:
+    """Directions that leave a cycle; none leave sets that runs end on."""
+    if ending.regime != Regime.CYCLE:
+        return 0
+    return int((ending.exponents > CENTRE_EXPONENT).sum())
 
 
 def finite(data: dict[str, Any]) -> dict[str, Any]:

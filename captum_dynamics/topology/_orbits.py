@@ -60,7 +60,7 @@ class SaddleEdge:
 
 @dataclass(frozen=True, eq=False)
 class Orbit:
-    """An edge, a state (d,) on its way near its source, and where it moved least."""
+    """An edge, a state (d,) on its way near its source, and where it was seen last."""
 
     edge: SaddleEdge
     start: OneState

@@ -229,7 +229,8 @@ def _describe(data: dict[str, Any]) -> str:
         known = data["shape"] != Shape.UNDECIDED.value
         return f"{data['shape'] if known else 'continuum'} of fixed points"
     if data["kind"] == "cycle":
-        return f"attracting period-{data['period']} cycle"
+        sort = "saddle" if data["unstable_dim"] else "attracting"
+        return f"{sort} period-{data['period']} cycle"
     if data["kind"] in MOVING.values():
         return f"{data['kind'].replace('_', '-')} set"
     return str(data["kind"]).replace("_", " ")

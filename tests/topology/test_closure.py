@@ -88,7 +88,7 @@ def test_a_border_that_comes_to_no_known_saddle_is_searched() -> None:
     assert kinds(graph) == {"fixed_point": 9}
 
 
-def test_a_border_is_slowest_near_the_saddle_that_is_missing() -> None:
+def test_a_border_ends_at_the_saddle_that_is_missing() -> None:
     system = systems.coupled_switches()
     saddles = torch.nonzero(system.unstable_dims == 1)[:, 0]
     kept = [row for row in range(9) if row != int(saddles[0])]
@@ -101,6 +101,26 @@ def test_a_border_is_slowest_near_the_saddle_that_is_missing() -> None:
     builder.add_saddle_edges()
     (end,) = builder.border_ends
     assert float((end - system.states[saddles[0]]).norm()) < 1e-3
+
+
+def test_a_cycle_on_the_border_of_basins_is_found_with_its_branches() -> None:
+    system = systems.threshold_linear()
+    graph = graph_from(system, system.states, basin_samples=0)
+    (cycle,) = graph.endings
+    expected = system.cycles[0]
+    assert float(torch.cdist(cycle.states, expected).amin(1).max()) < 1e-9
+    node = len(graph.linearization)
+    data = graph.graph.nodes[node]
+    assert (data["stability"], data["unstable_dim"], data["period"]) == ("saddle", 1, 2)
+    repeller = int(graph.linearization.unstable_dims.argmax())
+    dropped = [
+        (source, target)
+        for source, target, data in graph.graph.edges(data=True)
+        if data["verified"] and data["unstable_drop"] == 1
+    ]
+    ends = {(node, attractor) for attractor in graph.attractors}
+    assert set(dropped) == {(repeller, node), *ends}
+    assert "1 saddle period-2 cycle" in graph.summary()
 
 
 def test_a_ring_of_fixed_points_is_one_node_with_its_sample() -> None:
