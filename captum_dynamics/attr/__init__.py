@@ -12,6 +12,7 @@ from captum_dynamics.attr.layer_input import LayerInputForward
 from captum_dynamics.attr.modes import ModeAttributions
 from captum_dynamics.attr.path_integrated import PathIntegrated
 from captum_dynamics.attr.switching import Switching
+from captum_dynamics.attr.tap import HiddenTap, tap_hidden
 
 __all__ = [
     "Adjoints",
@@ -21,10 +22,12 @@ __all__ = [
     "Faithfulness",
     "Fitted",
     "FittedEstimator",
+    "HiddenTap",
     "LayerInputForward",
     "ModeAttributions",
     "PathIntegrated",
     "RunPair",
     "Switching",
     "captum_method",
+    "tap_hidden",
 ]
