@@ -13,6 +13,7 @@ from captum_dynamics.attr.modes import ModeAttributions
 from captum_dynamics.attr.path_integrated import PathIntegrated
 from captum_dynamics.attr.switching import Switching
 from captum_dynamics.attr.tap import HiddenTap, tap_hidden
+from captum_dynamics.attr.traps import check_method
 
 __all__ = [
     "Adjoints",
@@ -29,5 +30,6 @@ __all__ = [
     "RunPair",
     "Switching",
     "captum_method",
+    "check_method",
     "tap_hidden",
 ]

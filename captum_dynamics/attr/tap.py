@@ -97,7 +97,7 @@ def tap_hidden(model: nn.Module, layer: str | nn.Module | None = None) -> Hidden
 
     The tap sees the sequence only: a model that reads h_n or c_n does not read what
     passes through it. Read `outputs[:, -1]` instead, which is h_n of the last layer
-    and the forward direction. A bidirectional layer gives both
+    and the forward direction; `check_method` tells. A bidirectional layer gives both
     directions side by side, a stack its last layer. Copy or pickle a model after its
     taps are removed.
 
