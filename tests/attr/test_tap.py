@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from captum.attr import LayerActivation, LayerGradientXActivation
@@ -53,6 +55,14 @@ def host(layer: nn.Module | None = None, width: int = UNITS) -> tuple[Host, Prob
     gru = nn.GRU(WIDTH, UNITS, batch_first=True)
     p = problem(gru if layer is None else layer, width)
     return Host(p), p
+
+
+@pytest.fixture(autouse=True)
+def _captum_draws_the_same() -> Iterator[None]:
+    before = np.random.get_state()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    yield
+    np.random.set_state(before)  # noqa: NPY002
 
 
 @pytest.mark.parametrize("layer", LAYERS)
