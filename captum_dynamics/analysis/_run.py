@@ -91,6 +91,8 @@ def analyze(
 
     Warns:
         ConvergenceWarning: when no search found a fixed point.
+        AttributionWarning: when a method of `compare` goes wrong on such a layer; see
+            `captum_dynamics.attr.check_method`.
 
     Example:
         >>> import torch, captum_dynamics as cd

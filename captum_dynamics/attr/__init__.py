@@ -12,6 +12,8 @@ from captum_dynamics.attr.layer_input import LayerInputForward
 from captum_dynamics.attr.modes import ModeAttributions
 from captum_dynamics.attr.path_integrated import PathIntegrated
 from captum_dynamics.attr.switching import Switching
+from captum_dynamics.attr.tap import HiddenTap, tap_hidden
+from captum_dynamics.attr.traps import check_method
 
 __all__ = [
     "Adjoints",
@@ -21,10 +23,13 @@ __all__ = [
     "Faithfulness",
     "Fitted",
     "FittedEstimator",
+    "HiddenTap",
     "LayerInputForward",
     "ModeAttributions",
     "PathIntegrated",
     "RunPair",
     "Switching",
     "captum_method",
+    "check_method",
+    "tap_hidden",
 ]
