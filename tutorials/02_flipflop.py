@@ -19,6 +19,8 @@
 # pulse does, and what would happen if pulses were weaker.
 
 # %%
+# Show figures as pictures in a notebook.
+# %matplotlib inline
 import torch
 
 import captum_dynamics as cd
@@ -159,7 +161,8 @@ sorted({layer for *_, layer in whole.edges(data="layer")})
 # so by its exponents: how fast two states that are close to each other part.
 
 # %%
-random = torch.nn.RNN(1, 40).double()
+generator = torch.Generator().manual_seed(0)
+random = torch.nn.RNN(1, 40, bias=False).double()
 torch.nn.init.normal_(random.weight_hh_l0, std=2.2 / 40**0.5, generator=generator)
 wild = cd.adapt(random)
 starts = 2 * torch.rand(100, 40, generator=generator, dtype=torch.float64) - 1
