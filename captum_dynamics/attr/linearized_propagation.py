@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._execution import progress
-from captum_dynamics._typing import InputSequences
+from captum_dynamics._typing import InputSequences, StateSequences
 from captum_dynamics.adapters import find_layer
 from captum_dynamics.attr._compat import Target, as_tuple, log_usage
 from captum_dynamics.attr._heads import average_injections
@@ -23,6 +24,13 @@ from captum_dynamics.attr._runs import warn_of_foreign_states
 from captum_dynamics.attr._session import Session, joined
 from captum_dynamics.attr.conservation import Conservation
 from captum_dynamics.attr.product_rules import ProductRule, SignalTakesAll
+from captum_dynamics.exceptions import AttributionWarning
+
+LARGEST_GROWTH = 1e6
+"""Of relevance, which sums of both signs then hold to no digit of float32."""
+
+TINY = 1e-300
+"""Instead of no relevance at all, which cannot grow."""
 
 
 class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ignore[misc]
@@ -156,7 +164,8 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
 
         Warns:
             AttributionWarning: If the model's own output does not follow from the
-                layer's equations, or the head's average misses part of the output.
+                layer's equations, the head's average misses part of the output, or
+                relevance grows a million times or more on its way back.
         """
         session = self._session(
             inputs, target, additional_forward_args, internal_batch_size
@@ -222,6 +231,7 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
         of_states = injections * states
         warn_of_foreign_states(head + of_states.sum((1, 2)), outputs)
         received = receive(run, Rules(self.rule, self.epsilon), of_states)
+        _warn_of_growth(received.inputs, of_states)
         return received.inputs, Conservation(
             outputs.to(states.dtype),
             received.inputs.sum((1, 2)),
@@ -229,4 +239,20 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
             received.initial_states,
             received.stabilizer,
             head,
+        )
+
+
+def _warn_of_growth(relevance: InputSequences, of_states: StateSequences) -> None:
+    """Say so where sums near zero gave their terms so much that nothing is told."""
+    growth = relevance.abs().sum((1, 2)) / of_states.abs().sum((1, 2)).clamp_min(TINY)
+    grown = ~(growth <= LARGEST_GROWTH)
+    if bool(grown.any()):
+        worst = float(growth.nan_to_num(torch.inf).max())
+        warnings.warn(
+            f"Relevance of {int(grown.sum())} of {len(growth)} examples grew up to "
+            f"{worst:.0e} times on its way back, by division by sums near zero; a "
+            f"larger `epsilon`, or `SignalTakesAll()`, which gives none to gates, "
+            f"keeps it small.",
+            AttributionWarning,
+            stacklevel=2,
         )

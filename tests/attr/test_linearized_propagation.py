@@ -232,6 +232,7 @@ def test_without_biases_and_epsilon_the_inputs_receive_the_whole_output(
     assert delta.abs().max() < 1e-10
 
 
+@pytest.mark.filterwarnings("ignore:Relevance of . of 4 examples grew")
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("build", BUILDS)
 def test_no_relevance_is_lost(build: str, rule: str) -> None:
@@ -314,3 +315,15 @@ def test_states_changed_between_steps_are_noticed() -> None:
 
     with pytest.warns(AttributionWarning, match="change the states between steps"):
         LinearizedPropagation(forward, cell).attribute(vectors())
+
+
+def test_relevance_that_grows_without_bound_is_noticed() -> None:
+    model, inputs = gru(models.at_lengths), vectors(4, 300)
+    lengths = torch.tensor([300, 2, 3, 1])
+    explainer = method(model, rule=ProportionalShares(), epsilon=0.0)
+    with pytest.warns(AttributionWarning, match="Relevance of 1 of 4 examples grew"):
+        found = explainer.attribute(inputs, 1, lengths)
+    # The rows that did not grow are as they are alone.
+    alone = explainer.attribute(inputs[1:], 1, lengths[1:])
+    torch.testing.assert_close(found[1:], alone)
+    method(model).attribute(inputs, 1, lengths)
