@@ -57,7 +57,8 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
             `SignalTakesAll()` (default), `EqualShares()`, `ProportionalShares()` or
             `AbsoluteShares()`.
         epsilon: what keeps the division among the terms of a sum stable; it absorbs
-            some relevance. Where it is 0, sums near zero give large values.
+            some relevance at each step, much over long sequences. Where it is small,
+            sums near zero give large values.
 
     Raises:
         LayerNotFoundError: If `layer` is not part of the model.
