@@ -153,9 +153,8 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
 
         Returns:
             Relevance (N, T, k) in the precision of `inputs`, batch first whatever the
-            layer's order; a tuple of one for a tuple of inputs. It is not divided by
-            the output, unlike that of Captum's LRP. With `return_convergence_delta`
-            also the deltas (N,).
+            layer's order; a tuple of one for a tuple of inputs. With
+            `return_convergence_delta` also the deltas (N,).
 
         Raises:
             TypeError: If inputs are not tensors, or the output is not.
