@@ -114,7 +114,7 @@ def pair_runs(
         host, arguments, call, states, references
     )
     explained = intercepts + (injections * states).sum((1, 2))
-    _warn_of_foreign_states(explained, outputs)
+    warn_of_foreign_states(explained, outputs)
     return RunPair(
         dynamics,
         call.inputs,
@@ -138,7 +138,7 @@ def _check_alike(call: Call, before: Call) -> None:
         )
 
 
-def _warn_of_foreign_states(explained: PerPoint, outputs: PerPoint) -> None:
+def warn_of_foreign_states(explained: PerPoint, outputs: PerPoint) -> None:
     """Say so where the layer's equations do not give the model's own output."""
     allowed = 100 * math.sqrt(torch.finfo(outputs.dtype).eps)
     error = (explained - outputs).abs()

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs
@@ -138,3 +139,10 @@ def _check_kind(value: Tensor, whole: bool, got: str) -> None:
         raise ValueError(
             f"Expected `baselines` to be whole numbers, as `inputs` are, got {got}."
         )
+
+
+def joined(parts: list[Tensor]) -> Float[Tensor, "n t k"]:
+    """Join batches; where packed ones differ in length, the rest contributes zero."""
+    steps = max(part.shape[1] for part in parts)
+    padded = [nn.functional.pad(p, (0, 0, 0, steps - p.shape[1])) for p in parts]
+    return torch.cat(padded)

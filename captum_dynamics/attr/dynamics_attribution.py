@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from captum.attr import GradientAttribution, LayerAttribution
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from captum_dynamics._execution import progress
@@ -18,7 +17,7 @@ from captum_dynamics.attr._base import Estimator, FittedEstimator
 from captum_dynamics.attr._compat import Target, as_tuple, log_usage
 from captum_dynamics.attr._host import Arguments, Host, check_host
 from captum_dynamics.attr._reference import check_reference, reference_input
-from captum_dynamics.attr._session import Session, format_baselines
+from captum_dynamics.attr._session import Session, format_baselines, joined
 from captum_dynamics.attr.faithfulness import Faithfulness
 from captum_dynamics.attr.modes import ModeAttributions, divide_by_modes
 from captum_dynamics.attr.path_integrated import PathIntegrated
@@ -186,7 +185,7 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
             change = runs.outputs - runs.baseline_outputs
             deltas.append(contributions.sum((1, 2)) - change)
             parts.append(contributions if self.multiplies_by_inputs else gradients)
-        attributions = _join(parts).to(session.dtype)
+        attributions = joined(parts).to(session.dtype)
         formatted = (attributions,) if isinstance(inputs, tuple) else attributions
         if not return_convergence_delta:
             return formatted
@@ -373,10 +372,3 @@ class DynamicsAttribution(LayerAttribution, GradientAttribution):  # type: ignor
         reference = reference_input(self._reference, session)
         runs = (session.pair(batch, reference) for batch in session.batches())
         return Fitted(reference, self.estimator.fit(runs, generator))
-
-
-def _join(parts: list[Tensor]) -> Float[Tensor, "n t k"]:
-    """Join batches; where packed ones differ in length, the rest contributes zero."""
-    steps = max(part.shape[1] for part in parts)
-    padded = [nn.functional.pad(p, (0, 0, 0, steps - p.shape[1])) for p in parts]
-    return torch.cat(padded)
