@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 
 os.environ["MPLBACKEND"] = "Agg"
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: two of them with two threads each would be slower, and
+    # threads of one that wait for each other must not keep the other from working.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if os.environ.get("CAPTUM_DYNAMICS_SHAPES") == "1":
     from jaxtyping import install_import_hook

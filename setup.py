@@ -55,8 +55,10 @@ EXTRAS = {
     "test": [
         "beartype>=0.18",
         "dask[distributed]>=2024.1",
+        "gudhi>=3.9",
         "hypothesis>=6.100",
         "pytest>=8",
+        "pytest-xdist>=3.5",
     ],
     "topology": ["gudhi>=3.9"],
 }

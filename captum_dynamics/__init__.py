@@ -53,7 +53,10 @@ from captum_dynamics.fixed_points import (
 from captum_dynamics.layout import Block, StateLayout
 from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
+from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
+from captum_dynamics.matching import Matching, Tracks, link_matchings, match_points
 from captum_dynamics.recording import Trajectories, mean_input, record
+from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_runs
 from captum_dynamics.solvers import Status
 from captum_dynamics.subspaces import InvariantSubspaces
 from captum_dynamics.survey import Survey, survey_fixed_points
@@ -90,6 +93,7 @@ __all__ = [
     "ConvergenceWarning",
     "Cycles",
     "DynamicsMap",
+    "Ending",
     "Event",
     "EventKind",
     "ExecutionWarning",
@@ -97,18 +101,24 @@ __all__ = [
     "FixedPointGraph",
     "FixedPoints",
     "FunctionAdapter",
+    "Growth",
     "InvariantSubspaces",
     "Kind",
     "LayerNotFoundError",
     "LeadingModes",
     "Linearization",
+    "LyapunovSpectrum",
+    "Matching",
     "NamedInputs",
     "RecordingWarning",
     "RecurrentAdapter",
+    "Regime",
+    "Regimes",
     "Stability",
     "StateLayout",
     "Status",
     "Survey",
+    "Tracks",
     "Traits",
     "Trajectories",
     "TransitionCounts",
@@ -118,6 +128,7 @@ __all__ = [
     "adapt",
     "analyze",
     "certify",
+    "classify_runs",
     "connect",
     "continue_parameter",
     "continue_points",
@@ -130,8 +141,11 @@ __all__ = [
     "find_transitions",
     "leading_modes",
     "linearize",
+    "link_matchings",
     "list_adapters",
     "load",
+    "lyapunov_exponents",
+    "match_points",
     "mean_input",
     "record",
     "register_adapter",

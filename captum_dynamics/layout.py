@@ -25,6 +25,8 @@ class StateLayout:
         >>> layout = StateLayout((Block("h", 2), Block("c", 3)))
         >>> layout.size, layout.slice("c")
         (5, slice(2, 5, None))
+        >>> layout.unit(4)
+        'c[2]'
     """
 
     blocks: tuple[Block, ...]
@@ -47,6 +49,15 @@ class StateLayout:
                 return slice(start, start + block.size)
             start += block.size
         raise KeyError(f"Expected a block among {self.names}, got {name!r}.")
+
+    def unit(self, column: int) -> str:
+        """Name of one column of the flat state, such as "c[17]"."""
+        place = column
+        for block in self.blocks:
+            if 0 <= place < block.size:
+                return f"{block.name}[{place}]"
+            place -= block.size
+        raise IndexError(f"Expected a column from 0 to {self.size - 1}, got {column}.")
 
     def split(self, states: Tensor) -> dict[str, Tensor]:
         """Divide (..., d) states into their blocks."""

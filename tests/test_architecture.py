@@ -21,15 +21,23 @@ PACKAGE = ROOT / NAME
 RANKS = (
     ("exceptions",),
     ("_typing",),
-    ("_checks", "_parcels"),
+    ("_checks", "_parcels", "_shares"),
     ("_linalg", "_execution", "_intervals", "_schur"),
     ("merging", "spreading", "layout", "tangent", "activation_form", "subspaces"),
     ("dynamics",),
     ("adapters", "solvers"),
     ("calling",),
     ("recording", "fixed_points"),
-    ("linearization", "leading", "continuation", "matching", "cycles", "long_runs"),
-    ("completeness", "certificates", "enumeration"),
+    (
+        "linearization",
+        "leading",
+        "continuation",
+        "matching",
+        "cycles",
+        "long_runs",
+        "lyapunov",
+    ),
+    ("completeness", "certificates", "enumeration", "regimes"),
     ("survey", "topology"),
     ("attr",),
     ("findings",),
@@ -198,7 +206,7 @@ def test_a_circle_inside_a_folder_is_reported(tmp_path: Path) -> None:
 
 
 def test_importing_the_package_stays_light() -> None:
-    heavy = {"captum", "matplotlib", "plotly", "sklearn", "transformers"}
+    heavy = {"captum", "gudhi", "matplotlib", "plotly", "sklearn", "transformers"}
     listing = subprocess.run(
         [sys.executable, "-c", f"import {NAME}, sys; print(*sys.modules)"],
         capture_output=True,

@@ -15,13 +15,19 @@ from captum_dynamics.dynamics import DynamicsMap
 
 
 class SequenceCalls(CallConvention):
-    """`forward(inputs, hx=None) -> (outputs, h_n)` of nn.RNN, nn.GRU and nn.LSTM."""
+    """`forward(inputs, hx=None) -> (outputs, h_n)` of nn.RNN, nn.GRU and nn.LSTM.
+
+    Of a bidirectional layer, blocks of states go level by level, forward before
+    backward, as in h_n. All of them are in the order of the sequence: the backward
+    direction ends at its first step.
+    """
 
     def __init__(self, layer: nn.RNNBase) -> None:
         """Keep what the layer's settings say of its tensors."""
         self._batch_first = bool(layer.batch_first)
-        self._layers = int(layer.num_layers)
-        self._has_cell_state = isinstance(layer, nn.LSTM)
+        self._directions = 2 if layer.bidirectional else 1
+        self._layers = int(layer.num_layers) * self._directions
+        self._kinds = 2 if isinstance(layer, nn.LSTM) else 1
 
     def read(
         self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -51,11 +57,10 @@ class SequenceCalls(CallConvention):
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
     ) -> tuple[Any, Any]:
         """Write states (n, t, d) as (outputs, h_n), or (outputs, (h_n, c_n))."""
-        template = output[0]
-        top = dynamics.layout.blocks[-2 if self._has_cell_state else -1].name
-        outputs = self._like(dynamics.layout.split(states)[top], template)
-        last = states[torch.arange(len(states)), call.lengths - 1]
-        return outputs, self._unflatten(dynamics, last, output[1])
+        blocks = list(dynamics.layout.split(states).values())
+        tops = blocks[-self._kinds * self._directions :: self._kinds]
+        outputs = self._like(torch.cat(tops, dim=-1), output[0])
+        return outputs, self._final(blocks, call.lengths, output[1])
 
     def _batch_major(self, given: Tensor | PackedSequence) -> tuple[Tensor, Tensor]:
         if isinstance(given, PackedSequence):
@@ -83,16 +88,22 @@ class SequenceCalls(CallConvention):
         columns = [part[level] for level in range(self._layers) for part in parts]
         return torch.cat(columns, dim=-1)
 
-    def _unflatten(self, dynamics: DynamicsMap, last: Tensor, template: Any) -> Any:
-        columns = list(dynamics.layout.split(last).values())
-        kinds = 2 if self._has_cell_state else 1
-        parts = [torch.stack(columns[kind::kinds]) for kind in range(kinds)]
+    def _final(self, blocks: list[Tensor], lengths: Tensor, template: Any) -> Any:
+        """h_n, or (h_n, c_n): each block where its direction ends."""
+        rows = torch.arange(len(lengths))
+        columns = []
+        for place, block in enumerate(blocks):
+            backward = place // self._kinds % self._directions == 1
+            columns.append(block[:, 0] if backward else block[rows, lengths - 1])
+        parts = [
+            torch.stack(columns[kind :: self._kinds]) for kind in range(self._kinds)
+        ]
         templates = template if isinstance(template, tuple) else (template,)
         shaped = tuple(
             (part if like.ndim == 3 else part[:, 0]).to(like.dtype)
             for part, like in zip(parts, templates, strict=True)
         )
-        return shaped if self._has_cell_state else shaped[0]
+        return shaped if self._kinds == 2 else shaped[0]
 
 
 class CellCalls(CallConvention):

@@ -52,9 +52,9 @@ class Weights:
         return torch.addmm(read, outputs, self.recurrent.mT)
 
 
-def layer_weights(layer: nn.RNNBase, index: int) -> Weights:
-    """Weights of one layer of a torch.nn.RNN, GRU or LSTM."""
-    suffix = f"_l{index}"
+def layer_weights(layer: nn.RNNBase, index: int, *, backward: bool = False) -> Weights:
+    """Weights of one layer of a torch.nn.RNN, GRU or LSTM, in one direction."""
+    suffix = f"_l{index}_reverse" if backward else f"_l{index}"
     projection = getattr(layer, f"weight_hr{suffix}") if layer.proj_size else None
     return _copy(layer, suffix, projection)
 

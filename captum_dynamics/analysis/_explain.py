@@ -15,7 +15,7 @@ from torch import Tensor
 from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import Call
 from captum_dynamics.analysis._given import Explained
-from captum_dynamics.attr import DynamicsAttribution, LayerInputForward
+from captum_dynamics.attr import DynamicsAttribution, LayerInputForward, check_method
 from captum_dynamics.attr._host import Arguments, Host
 from captum_dynamics.findings import Documents, Explanation
 from captum_dynamics.recording import Trajectories
@@ -84,6 +84,8 @@ def _theirs(
     algorithm = method(forward)
     parameter = next(explained.layer.parameters())
     inputs = call.inputs.to(parameter.dtype).requires_grad_()
+    # What else goes wrong elsewhere does not through `forward`.
+    check_method(algorithm, explained.layer)
     settings: dict[str, Any] = {
         "target": explained.target,
         "additional_forward_args": explained.arguments,

@@ -21,12 +21,15 @@ from captum_dynamics.findings import (
 )
 from captum_dynamics.fixed_points import FixedPoints, Kind
 from captum_dynamics.linearization import from_jacobians
-from captum_dynamics.long_runs import Cycle
+from captum_dynamics.regimes import Ending, Growth, Regime
 from captum_dynamics.solvers import Status
 from captum_dynamics.topology import (
     Continuum,
     FixedPointGraph,
+    Shape,
+    ShapeEvidence,
     SlowManifold,
+    SpeedProfile,
     TransitionGraph,
 )
 
@@ -43,13 +46,18 @@ _TYPES: dict[str, Callable[..., Any]] = {
     known.__name__: known
     for known in (
         Continuum,
-        Cycle,
         Documents,
+        Ending,
         Explanation,
         FixedPointGraph,
         FixedPoints,
+        Growth,
+        Regime,
         Setting,
+        Shape,
+        ShapeEvidence,
         SlowManifold,
+        SpeedProfile,
         TransitionGraph,
         Visits,
         Words,
@@ -95,6 +103,8 @@ def _problems(found: Findings) -> Iterator[str]:
             yield "with points of no known kind or status"
     if not len(found.readout) == len(visits.centre) == setting.state_dim:
         yield "with a readout or visited states of another width than its `state_dim`"
+    if found.manifold.evidence.corners.shape[1] != setting.state_dim:
+        yield "with corners of another width than its `state_dim`"
     if len(visits.reference_input) != setting.input_dim:
         yield "with a reference of another width than its `input_dim`"
     if len(words.names) != len(words.projections):

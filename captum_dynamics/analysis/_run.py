@@ -91,6 +91,8 @@ def analyze(
 
     Warns:
         ConvergenceWarning: when no search found a fixed point.
+        AttributionWarning: when a method of `compare` goes wrong on such a layer; see
+            `captum_dynamics.attr.check_method`.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -214,7 +216,13 @@ def _slow(
 ) -> SlowManifold:
     generator = torch.Generator().manual_seed(seed)
     visited = runs.sample_states(500, generator=generator)
-    return trace_slow_manifold(dynamics, visited, reference, task_step=task_step(runs))
+    return trace_slow_manifold(
+        dynamics,
+        visited,
+        reference,
+        task_step=task_step(runs),
+        run_length=float(runs.lengths.double().median()),
+    )
 
 
 def _words(
@@ -273,7 +281,7 @@ def _setting(
 
 def _versions() -> dict[str, str]:
     names = ("captum-dynamics", "torch", "captum", "numpy", "networkx", "scikit-learn")
-    return {name: _version(name) for name in names}
+    return {name: _version(name) for name in (*names, "gudhi")}
 
 
 def _version(name: str) -> str:

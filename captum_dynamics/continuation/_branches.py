@@ -196,20 +196,23 @@ class Branches:
             readout: weights (d,); by default the first principal component of all
                 states, whose largest weight is positive.
         """
-        weights = self._first_component() if readout is None else readout
-        first = self.branches[0].states
-        _checks.check_shape("readout", weights, (first.shape[1],))
-        _checks.check_floating("readout", weights)
-        weights = weights.to(first)
+        weights = self._weights(readout)
         return tuple(branch.states @ weights for branch in self)
 
     def event_heights(self, readout: OneState | None = None) -> tuple[list[float], ...]:
         """The same number for each event of each branch."""
-        weights = self._first_component() if readout is None else readout
-        weights = weights.to(self.branches[0].states)
+        weights = self._weights(readout)
         return tuple(
             [float(event.state @ weights) for event in branch.events] for branch in self
         )
+
+    def _weights(self, readout: OneState | None) -> OneState:
+        if readout is None:
+            return self._first_component()
+        first = self.branches[0].states
+        _checks.check_floating("readout", readout)
+        _checks.check_shape("readout", readout, (first.shape[1],))
+        return readout.detach().to(first)
 
     def _first_component(self) -> OneState:
         states = torch.cat([branch.states for branch in self])

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from captum_dynamics.plots.accumulation import plot_accumulation
 from captum_dynamics.plots.alignment import plot_alignment
+from captum_dynamics.plots.basins import plot_basins
 from captum_dynamics.plots.branches import plot_branches
 from captum_dynamics.plots.density import plot_density
+from captum_dynamics.plots.exponents import plot_exponents
 from captum_dynamics.plots.fixed_point_graph import plot_graph
 from captum_dynamics.plots.hierarchy import plot_hierarchy
 from captum_dynamics.plots.input_effects import plot_input_effects
 from captum_dynamics.plots.modes import plot_modes
+from captum_dynamics.plots.persistence import plot_persistence
 from captum_dynamics.plots.projections import plot_projections
+from captum_dynamics.plots.regimes import plot_regimes
 from captum_dynamics.plots.slow_points import plot_slow_points
 from captum_dynamics.plots.spectrum import plot_spectrum
+from captum_dynamics.plots.speed_profile import plot_speed_profile
 from captum_dynamics.plots.text import text_html
 from captum_dynamics.plots.time_constants import plot_time_constants
 from captum_dynamics.plots.transitions import plot_transitions
@@ -32,10 +37,15 @@ __all__ = [
     "plot_modes",
     "plot_alignment",
     "plot_spectrum",
+    "plot_speed_profile",
+    "plot_persistence",
     "plot_graph",
     "plot_hierarchy",
+    "plot_basins",
     "plot_transitions",
     "plot_branches",
+    "plot_regimes",
+    "plot_exponents",
     "plot_accumulation",
     "text_html",
 ]

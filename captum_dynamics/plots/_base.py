@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from matplotlib.axes import Axes
@@ -30,6 +31,8 @@ MARKERS: dict[str, dict[str, Any]] = {
     "marginal": {"marker": "D", "facecolors": PURPLE, "edgecolors": "white"},
     "continuum": {"marker": "D", "facecolors": PURPLE, "edgecolors": "white"},
     "cycle": {"marker": "h", "facecolors": GREEN, "edgecolors": "white"},
+    "quasi_periodic": {"marker": "p", "facecolors": GREEN, "edgecolors": "white"},
+    "chaotic": {"marker": "*", "facecolors": GREEN, "edgecolors": "white"},
     "not fixed": {"marker": "s", "facecolors": "white", "edgecolors": GREY},
 }
 CLASS_COLOURS = {"neutral": GREY, "negative": ORANGE, "positive": BLUE}
@@ -98,6 +101,15 @@ def shorten(name: str) -> str:
     """Cut a long name, and keep matplotlib from reading mathematics in it."""
     name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
     return name.replace("$", r"\$")
+
+
+def look(data: Mapping[str, Any]) -> str:
+    """The marker's name of a node: its kind, its stability, or "not fixed"."""
+    kind, stability = str(data["kind"]), str(data["stability"])
+    if kind in MARKERS:
+        return kind
+    known = kind == "fixed_point" and stability in MARKERS
+    return stability if known else "not fixed"
 
 
 def array(values: Tensor) -> Numbers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,7 +32,7 @@ FAINT = ("unstable_directions", "connecting_family")
 
 def draw_nodes(ax: Axes, graph: Graph, places: Places) -> None:
     """Add markers by stability, each with its number where there are few."""
-    looks = {node: _look(data) for node, data in graph.nodes(data=True)}
+    looks = {node: _base.look(data) for node, data in graph.nodes(data=True)}
     labelled = len(looks) <= LARGEST_LABELLED
     size = NODE if labelled else NODE / 4
     for name, style in _base.MARKERS.items():
@@ -88,11 +87,3 @@ def draw_edges(ax: Axes, graph: Graph, places: Places, *, bend: float = BEND) ->
         ARROWS[data["kind"]] for *_, data in graph.edges(data=True)
     ):
         ax.add_line(Line2D([], [], color=colour, label=name))
-
-
-def _look(data: Mapping[str, Any]) -> str:
-    kind, stability = str(data["kind"]), str(data["stability"])
-    if kind in _base.MARKERS:
-        return kind
-    known = kind == "fixed_point" and stability in _base.MARKERS
-    return stability if known else "not fixed"

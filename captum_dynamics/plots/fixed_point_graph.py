@@ -32,7 +32,7 @@ def plot_graph(
     saddle to saddle, and pale ones are each one of many; an arrow is the wider
     the more of the tried directions went there. Dashed ones end at nothing known, and
     their squares with a question mark stand beside their source. Of a cycle all states
-    are drawn, and of a continuum of points its sample.
+    are drawn, and of other sets and of a continuum of points a sample.
 
     Args:
         graph: what `connect` returned.
@@ -100,15 +100,17 @@ def hidden(positions: Tensor) -> bool:
 def _draw_sets(
     ax: Axes, graph: FixedPointGraph, project: Callable[[Tensor], Tensor]
 ) -> None:
-    """Add the states of cycles, joined in their order, and samples of continua."""
-    for cycle in graph.cycles:
-        states = torch.cat([cycle.states, cycle.states[:1]])
+    """Add the states of cycles, joined in their order, and samples of other sets."""
+    for ending in graph.endings:
+        # Irregular sets have a period of 0: their states are joined by no line.
+        states = torch.cat([ending.states, ending.states[: ending.period][:1]])
         x, y = _base.array(project(states)).T
-        ax.plot(x, y, ".-", color=_base.GREEN, linewidth=0.8, markersize=5, zorder=1.6)
+        style = ".-" if ending.period else "."
+        ax.plot(x, y, style, color=_base.GREEN, linewidth=0.8, markersize=5, zorder=1.6)
     for continuum in graph.continua:
         x, y = _base.array(project(continuum.points.states)).T
         ax.scatter(x, y, s=7, color=_base.PURPLE, linewidths=0, zorder=1.6)
-    if graph.cycles or graph.continua:
+    if graph.endings or graph.continua:
         ax.set_aspect("equal", adjustable="datalim")
 
 
@@ -116,7 +118,7 @@ def _places(
     graph: FixedPointGraph, project: Callable[[Tensor], Tensor]
 ) -> dict[int, _base.Numbers]:
     points = graph.linearization.points.states
-    firsts = [cycle.states[:1].to(points) for cycle in graph.cycles]
+    firsts = [ending.states[:1].to(points) for ending in graph.endings]
     known = dict(enumerate(_base.array(project(torch.cat([points, *firsts])))))
     width = np.ptp(np.stack(list(known.values())), axis=0).max() or 1.0
     beside = Counter[int]()

@@ -75,6 +75,17 @@ def _multiplier(value: complex) -> str:
     return f"{abs(value):.4f} (a pair that turns once in {turn} steps)"
 
 
+_VERDICTS = {
+    Shape.LINE: "They lie on a line: a line attractor",
+    Shape.RING: "They lie on a ring: a ring attractor",
+    Shape.PLANE: "They lie on a plane: a plane attractor",
+    Shape.SIMPLEX: "They form a simplex, one corner for each of a few choices",
+    Shape.TORUS: "They lie on a torus",
+    Shape.CLOUD: "They form a cloud, and no line",
+    Shape.UNDECIDED: "What they form is undecided",
+}
+
+
 def _line(findings: Findings) -> str:
     slow = findings.manifold
     kept = (
@@ -83,12 +94,10 @@ def _line(findings: Findings) -> str:
     )
     if slow.shape is Shape.NONE:
         return f"{kept}: too few for a line attractor."
+    because = f"because {slow.evidence.reason}."
     if slow.shape is Shape.PLACES:
-        return f"{kept}, in one or a few separate places: no line attractor."
-    verdict = {
-        Shape.LINE: "They lie on a line: a line attractor.",
-        Shape.UNDECIDED: "Whether they form a line is undecided.",
-    }[slow.shape]
+        return f"{kept}, in one or a few separate places: no line attractor, {because}"
+    verdict = f"{_VERDICTS[slow.shape]}, {because}{_without_loops(slow)}"
     alignment = float(slow.tangent_alignment.median())
     text = (
         f"{kept}. {verdict} The main axis holds "
@@ -99,7 +108,30 @@ def _line(findings: Findings) -> str:
     )
     if math.isfinite(slow.speed_ratio):
         text += f" Drift along it is {slow.speed_ratio:.1%} of a step in use."
-    return text + _in_the_end(findings)
+    return text + _motion(slow) + _in_the_end(findings)
+
+
+def _without_loops(slow: SlowManifold) -> str:
+    """Say so where loops were not looked for and might have told."""
+    if slow.evidence.homology or slow.shape is not Shape.UNDECIDED:
+        return ""
+    return " Loops were not looked for: gudhi is not installed."
+
+
+def _motion(slow: SlowManifold) -> str:
+    """Where the speed along a line or ring changes its sign, and how soon it tells."""
+    profile = slow.profile
+    if not len(profile):
+        return ""
+    soonest = float(profile.drift_times().min())
+    if math.isinf(soonest):
+        text = " No state drifts along it by a tenth of its length"
+    else:
+        text = (
+            f" At the fastest place a state drifts along it by a tenth of its length "
+            f"in {_steps(soonest)} steps"
+        )
+    return f"{text}; {profile.summary()}."
 
 
 def _in_the_end(findings: Findings) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from captum_dynamics.testing._known import KnownSystem
 from captum_dynamics.testing.adapters import check_adapter
+from captum_dynamics.testing.clouds import CLOUDS, sample_cloud
 from captum_dynamics.testing.report import CheckReport, CheckRow
 from captum_dynamics.testing.solvers import check_solver
 from captum_dynamics.testing.systems import all_systems
 
 __all__ = [
+    "CLOUDS",
     "CheckReport",
     "CheckRow",
     "KnownSystem",
     "all_systems",
     "check_adapter",
     "check_solver",
+    "sample_cloud",
 ]

@@ -1,8 +1,8 @@
-"""What trajectories can end at: attracting points, cycles, and continua of points."""
+"""What trajectories can end at: points, continua of them, cycles and other sets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,9 +12,12 @@ from captum_dynamics._typing import Counts, Mask, OtherStates, PerOther, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization
-from captum_dynamics.long_runs import Cycle
+from captum_dynamics.regimes import Ending, Regime
 from captum_dynamics.topology._destinations import UNRESOLVED, capture_radii
-from captum_dynamics.topology.continua import Continuum
+from captum_dynamics.topology._nodes import unstable_dim
+from captum_dynamics.topology.continua import Continuum, distances_between
+
+OVERLAP = 3.0  # times the largest distance of neighbours in a sample of 128 states
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,42 +29,60 @@ class AttractingSets:
         capture: distance (m,) at which each captures.
         nodes: the node (m,) of each.
         continua: attracting ones; they hold states at rest between those of a sample.
+        irregular: chaotic and quasi-periodic sets by node; they hold states as close to
+            those of a sample as these are to each other.
     """
 
     states: OtherStates
     capture: PerOther
     nodes: Counts
     continua: tuple[Continuum, ...]
+    irregular: Mapping[int, Ending]
 
     def node_at(self, states: States, resting: Mask) -> Counts:
-        """The continuum (n,) that states at rest lie on, or -1."""
+        """The node (n,) whose set holds each state, at rest or not, or -1."""
         nodes = torch.full_like(resting, UNRESOLVED, dtype=torch.long)
         for continuum in self.continua:
-            rows = torch.nonzero(resting)[:, 0]
-            nodes[rows[continuum.holds(states[rows])]] = continuum.node
+            nodes[resting & continuum.holds(states)] = continuum.node
+        for node, ending in self.irregular.items():
+            nodes[~resting & _visits(states, ending.states.to(states))] = node
         return nodes
+
+
+def _visits(states: States, sample: OtherStates) -> Mask:
+    """Which states (n,) lie about as close to a sample as its own neighbours."""
+    own = distances_between(sample, sample)
+    own.fill_diagonal_(torch.inf)
+    reach = OVERLAP * own.amin(1).max()
+    near: Mask = distances_between(states, sample).amin(1) <= reach
+    return near
 
 
 def attracting_sets(
     linearization: Linearization,
     continua: Sequence[Continuum],
-    cycles: Sequence[Cycle],
+    endings: Sequence[Ending],
 ) -> AttractingSets:
-    """All that attracts; cycles have the nodes after the rows of the linearization."""
+    """All that attracts; endings have the nodes after the rows of the linearization."""
     rows = attracting_rows(linearization)
     whole = torch.tensor([c.node for c in continua], dtype=torch.long).to(rows)
     rows = rows[~torch.isin(rows, whole)]
     points = linearization.points.states
-    orbits = [cycle.states.to(points) for cycle in cycles]
+    named = dict(enumerate(endings, start=len(points)))
+    cycles = {n: end for n, end in named.items() if end.regime == Regime.CYCLE}
+    irregular = {n: end for n, end in named.items() if n not in cycles}
+    cycles = {n: end for n, end in cycles.items() if not unstable_dim(end)}
+    orbits = [cycle.states.to(points) for cycle in cycles.values()]
     states = torch.cat([points[rows], *orbits])
     nodes = [rows]
-    for place, orbit in enumerate(orbits):
-        nodes.append(rows.new_full((len(orbit),), len(points) + place))
+    for node, cycle in cycles.items():
+        nodes.append(rows.new_full((cycle.period,), node))
     return AttractingSets(
         states,
         capture_radii(torch.cat([points, *orbits]), states),
         torch.cat(nodes),
         tuple(c for c in continua if not c.unstable_dim(linearization)),
+        irregular,
     )
 
 

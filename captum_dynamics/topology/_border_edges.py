@@ -18,14 +18,15 @@ from captum_dynamics.topology._edge_tracking import (
     track,
 )
 from captum_dynamics.topology._flow import Flow
-from captum_dynamics.topology._landing import land, saddle
+from captum_dynamics.topology._landing import land
 from captum_dynamics.topology._orbits import (
     Branches,
     Orbit,
-    distances_between,
     orbits,
     saddle_edge,
 )
+from captum_dynamics.topology._saddle import saddle
+from captum_dynamics.topology.continua import distances_between
 
 NEIGHBOURS = 6  # of a direction, to find those that went elsewhere
 MOST_BORDERS = 64  # tracked from one point with more than two unstable directions
@@ -81,9 +82,8 @@ def border_edges(
                     passages.steps[at],
                     len(rows),
                 )
-                found.append(
-                    Orbit(edge, directions[members[0]], passages.slowest[at[0]])
-                )
+                first = at[0]
+                found.append(Orbit(edge, passages.starts[first], passages.ends[first]))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,23 +11,33 @@ import networkx as nx
 import torch
 from torch import Tensor
 
+from captum_dynamics._shares import wilson_interval
 from captum_dynamics._typing import Counts, Mask, OneState, States
 from captum_dynamics.completeness import audit_indices
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization
-from captum_dynamics.long_runs import Cycle
+from captum_dynamics.regimes import Ending, classify_runs
 from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._deadline import OutOfTimeError
 from captum_dynamics.topology._destinations import AT_REST, UNRESOLVED, Destinations
+from captum_dynamics.topology._edge_tracking import PASSAGE
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._nodes import (
     continuum_data,
-    cycle_data,
+    ending_data,
     finite,
     known_states,
     nodes,
+    unstable_dim,
 )
-from captum_dynamics.topology._orbits import Branches, SaddleEdge
+from captum_dynamics.topology._orbits import (
+    Branches,
+    Orbit,
+    SaddleEdge,
+    closed_circles,
+    more_of_each_pair,
+)
+from captum_dynamics.topology._saddle_cycles import around, distance_to
 from captum_dynamics.topology._shot_edges import shot_edges
 from captum_dynamics.topology._unstable import (
     LARGEST_STEP,
@@ -41,6 +50,7 @@ from captum_dynamics.topology.continua import CENTRE, Continuum
 from captum_dynamics.topology.graph import ATTRACTING, FixedPointGraph
 
 Found = TypeVar("Found")
+MOST_RUNS = 16  # followed to say why an end is unresolved
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +60,12 @@ class Known:
     Attributes:
         linearization: points, and one for each continuum.
         continua: in the order of the nodes, the last of the linearization's.
-        cycles: attracting ones; their nodes follow.
+        endings: cycles and other sets that attract; their nodes follow.
     """
 
     linearization: Linearization
     continua: tuple[Continuum, ...] = ()
-    cycles: tuple[Cycle, ...] = ()
+    endings: tuple[Ending, ...] = ()
 
     @property
     def fixed(self) -> Mask:
@@ -88,7 +98,7 @@ class Builder:
         count: directions to sample where more than one is unstable.
         generator: source of randomness.
         graph: the graph so far.
-        border_ends: where borders of basins that lead to nothing known moved least.
+        border_ends: where borders of basins that lead to nothing known were seen last.
         missing: what was not done because time was up.
     """
 
@@ -100,17 +110,17 @@ class Builder:
     border_ends: list[OneState] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     _loose: list[States] = field(default_factory=list)
+    _open: dict[int, States] = field(default_factory=dict)
     _followed: list[Branches] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        linear, continua, cycles = vars(self.known).values()
-        states = known_states(linear, continua, cycles)
+        linear, continua, endings = vars(self.known).values()
+        states = known_states(linear, continua, endings)
         self.graph.add_nodes_from(nodes(linear, states))
         for continuum in continua:
             self.graph.nodes[continuum.node].update(continuum_data(linear, continuum))
-        for place, cycle in enumerate(cycles):
-            self.graph.add_node(len(linear) + place, **cycle_data(cycle, states))
-        self._dims = self.known.unstable_dims
+        for place, ending in enumerate(endings):
+            self.graph.add_node(len(linear) + place, **ending_data(ending, states))
 
     @property
     def loose_ends(self) -> States:
@@ -123,13 +133,25 @@ class Builder:
             self.graph.graph["missing"] = ", ".join(dict.fromkeys(self.missing))
         known = self.known
         return FixedPointGraph(
-            self.graph, known.linearization, known.continua, known.cycles
+            self.graph, known.linearization, known.continua, known.endings
         )
+
+    def explain_ends(self) -> None:
+        """Say what trajectories do that ended at nothing known."""
+        inputs = self.flow.one_input[None]
+        for node, states in self._open.items():
+            if self.flow.deadline.passed:
+                reason = "time ran out"
+            else:
+                runs = classify_runs(self.flow.dynamics, states[:MOST_RUNS], inputs)
+                reason = max(runs.endings, key=lambda end: end.runs).describe()
+            self.graph.nodes[node]["reason"] = reason
 
     def add_branches(self) -> None:
         """Follow the unstable directions of every fixed point to attractors."""
-        self._followed = self._branches(self._frames(1, LARGEST_STEP))
-        for branch in self._followed:
+        frames = self._frames(1, LARGEST_STEP)
+        self._followed = self._branches(frames)
+        for branch in (*self._followed, *self._branches(self._cycle_frames())):
             self._add_branch(branch)
         self._note_late("branches")
 
@@ -137,24 +159,31 @@ class Builder:
         """Connect points with two or more unstable directions to saddles."""
         flow, linear = self.flow, self.known.linearization
         branches = self._branches(self._frames(2, SURROUNDING_STEP))
-        dims = torch.where(self.known.fixed, self._dims, -1)
+        dims = torch.where(self.known.fixed, self.known.unstable_dims, -1)
         tracked = self._in_time(
             "borders of basins",
             partial(border_edges, flow, linear, dims, branches),
         )
-        edges = [orbit.edge for orbit in tracked]
+        tracked = [self._to_cycle(orbit) for orbit in tracked]
         self.border_ends += [o.end for o in tracked if o.edge.target == UNRESOLVED]
+        closed, shots = closed_circles(tracked, self._followed), list[SaddleEdge]()
         for dim in sorted({branch.frame.dim for branch in branches}):
-            # On a sphere, starts near the slow axes matter more than a closed surface.
-            near = branches if dim == 2 else self._followed
-            group = [branch for branch in near if branch.frame.dim == dim]
+            group = [branch for branch in self._followed if branch.frame.dim == dim]
             goals = torch.nonzero(dims == dim - 1)[:, 0]
-            found = tracked if dim == 2 else []
-            edges += self._in_time(
+            shots += self._in_time(
                 f"connections from points with {dim} unstable directions",
-                partial(shot_edges, flow, linear, goals, group, found, self.generator),
+                partial(
+                    shot_edges,
+                    flow,
+                    linear,
+                    goals,
+                    group,
+                    tracked,
+                    closed,
+                    self.generator,
+                ),
             )
-        for edge in edges:
+        for edge in more_of_each_pair([orbit.edge for orbit in tracked], shots):
             self._add_saddle_edge(edge)
 
     def add_index_rule(self) -> None:
@@ -180,7 +209,7 @@ class Builder:
             if data["unstable_dim"] or data["kind"] not in ATTRACTING:
                 continue
             hits = int((ends.targets == node).sum())
-            low, high = _wilson(hits, len(starts))
+            low, high = wilson_interval(hits, len(starts))
             data.update(
                 basin_fraction=hits / len(starts), basin_low=low, basin_high=high
             )
@@ -190,9 +219,34 @@ class Builder:
 
     def _frames(self, least: int, largest: float) -> dict[int, UnstableFrame]:
         """The unstable axes of every fixed point with enough unstable dimensions."""
-        chosen = self.known.fixed & (self._dims >= least)
+        chosen = self.known.fixed & (self.known.unstable_dims >= least)
         rows = torch.nonzero(chosen)[:, 0].tolist()
         return {row: self.known.frame(row, largest) for row in rows}
+
+    def _cycle_frames(self) -> dict[int, UnstableFrame]:
+        """The unstable axes of cycles, at the first state of each."""
+        flow = self.flow
+        inputs, first = flow.one_input[None], len(self.known.linearization)
+        return {
+            node: unstable_frame(
+                around(flow.dynamics, cycle, inputs), 0, largest=LARGEST_STEP
+            )
+            for node, cycle in enumerate(self.known.endings, start=first)
+            if unstable_dim(cycle)
+        }
+
+    def _to_cycle(self, orbit: Orbit) -> Orbit:
+        """Let an orbit to nothing known lead to the cycle that it ends at."""
+        first = len(self.known.linearization)
+        for node, cycle in enumerate(self.known.endings, start=first):
+            distance = distance_to(cycle, orbit.end)
+            if orbit.edge.target == UNRESOLVED and distance <= PASSAGE:
+                edge = replace(orbit.edge, target=node, distance=distance)
+                return replace(orbit, edge=edge)
+        return orbit
+
+    def _dim(self, node: int) -> int:
+        return int(self.graph.nodes[node]["unstable_dim"])
 
     def _branches(self, frames: dict[int, UnstableFrame]) -> list[Branches]:
         """Follow directions from all points at once."""
@@ -218,29 +272,29 @@ class Builder:
         ends, rows = branch.ends, torch.arange(len(branch.ends.targets))
         if branch.frame.dim == 1:
             for side, row in zip((1, -1), rows, strict=True):
-                self._add_edge(branch.source, ends, row[None], len(rows), side)
+                self._add_edge(branch, row[None], side)
             return
         for target in torch.unique(ends.targets):
             group = torch.nonzero(ends.targets == target)[:, 0]
-            self._add_edge(branch.source, ends, group, len(rows), 0)
+            self._add_edge(branch, group, 0)
 
-    def _add_edge(
-        self, source: int, ends: Destinations, rows: Tensor, tried: int, side: int
-    ) -> None:
+    def _add_edge(self, branch: Branches, rows: Tensor, side: int) -> None:
+        source, ends = branch.source, branch.ends
         target = int(ends.targets[rows[0]])
         resolved = target != UNRESOLVED
         if not resolved:
-            target = self._unresolved_node(ends.select(rows))
+            starts = branch.frame.starts(branch.directions[rows])
+            target = self._unresolved_node(ends.select(rows), starts)
         reached = ends.distances if resolved else ends.residual_norms
-        dim = self.graph.nodes[target]["unstable_dim"] if resolved else 0
+        dim = self._dim(target) if resolved else 0
         data = {
             "kind": "unstable_branch" if side else "unstable_directions",
             "side": side,
             "directions": len(rows),
-            "tried": tried,
+            "tried": len(ends.targets),
             "transit_steps": int(ends.steps[rows].double().median()),
             "distance": float(reached[rows].max()),
-            "unstable_drop": int(self._dims[source]) - dim,
+            "unstable_drop": self._dim(source) - dim,
             "verified": resolved,
         }
         self.graph.add_edge(source, target, **finite(data))
@@ -248,7 +302,7 @@ class Builder:
     def _add_saddle_edge(self, edge: SaddleEdge) -> None:
         target = edge.target
         known = target != UNRESOLVED
-        drop = int(self._dims[edge.source]) - (int(self._dims[target]) if known else 1)
+        drop = self._dim(edge.source) - (self._dim(target) if known else 1)
         if not known:
             target = self.graph.number_of_nodes()
             self.graph.add_node(
@@ -267,11 +321,14 @@ class Builder:
         }
         self.graph.add_edge(edge.source, target, **finite(data))
 
-    def _unresolved_node(self, ends: Destinations) -> int:
+    def _unresolved_node(self, ends: Destinations, starts: States) -> int:
         """One node for the ends of a source that lead to nothing known."""
         self._keep(ends.states)
         node = self.graph.number_of_nodes()
         norms = ends.residual_norms
+        # What is no number any more is told from where it began.
+        gone = ~torch.isfinite(norms)[:, None]
+        self._open[node] = torch.where(gone, starts, ends.states)
         data = {
             "kind": "unresolved",
             "stability": "unknown",
@@ -298,13 +355,3 @@ class Builder:
         except OutOfTimeError:
             self.missing.append(what)
             return []
-
-
-def _wilson(hits: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share."""
-    z = 1.959964
-    share = hits / trials
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    spread = share * (1 - share) / trials + z**2 / (4 * trials**2)
-    half = z * math.sqrt(spread) / (1 + z**2 / trials)
-    return max(0.0, centre - half), min(1.0, centre + half)

@@ -12,11 +12,12 @@ from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.exceptions import ConvergenceWarning
 from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
 from captum_dynamics.linearization import linearize
-from captum_dynamics.long_runs import follow_runs
 from captum_dynamics.merging import connected_groups
+from captum_dynamics.regimes import classify_runs
 from captum_dynamics.spreading import farthest_points
 from captum_dynamics.topology._builder import Known
-from captum_dynamics.topology._destinations import AT_REST
+from captum_dynamics.topology._nodes import MOVING
+from captum_dynamics.topology._saddle_cycles import find_saddle_cycles
 from captum_dynamics.topology.audit import GraphAudit
 from captum_dynamics.topology.continua import gather_continua
 
@@ -35,11 +36,11 @@ def extended(dynamics: DynamicsMap, known: Known, fresh: FixedPoints) -> Known:
     gathered = gather_continua(
         dynamics, linearize(dynamics, points, margin=linear.margin)
     )
-    return Known(*gathered, known.cycles)
+    return Known(*gathered, known.endings)
 
 
 def follow_ends(dynamics: DynamicsMap, known: Known, ends: States) -> Known:
-    """Solve for the points and the cycles near states where branches ended.
+    """Solve for points near states where branches ended, or tell what these do.
 
     Returns:
         What is known then; the same object where nothing is new.
@@ -50,14 +51,11 @@ def follow_ends(dynamics: DynamicsMap, known: Known, ends: States) -> Known:
     fresh = _fresh(dynamics, known, ends)
     if len(fresh):
         return extended(dynamics, known, fresh)
-    inputs = known.linearization.points.inputs[:1]
-    moving = dynamics.residual(ends, inputs.expand(len(ends), -1)).norm(dim=1) > AT_REST
-    if not bool(moving.any()):
+    regimes = classify_runs(dynamics, ends, known.linearization.points.inputs[:1])
+    fresh_sets = [ending for ending in regimes.endings if ending.regime in MOVING]
+    if not fresh_sets:
         return known
-    cycles = follow_runs(dynamics, ends[moving], inputs).cycles
-    if not cycles:
-        return known
-    return Known(known.linearization, known.continua, (*known.cycles, *cycles))
+    return Known(known.linearization, known.continua, (*known.endings, *fresh_sets))
 
 
 def search_between(
@@ -80,7 +78,13 @@ def search_between(
     states = known.linearization.points.states
     middles = states[torch.cat([named, pairs])].mean(1)
     fresh = _fresh(dynamics, known, torch.cat([middles, *(s[None] for s in borders)]))
-    return extended(dynamics, known, fresh) if len(fresh) else known
+    if len(fresh):
+        return extended(dynamics, known, fresh)
+    inputs = known.linearization.points.inputs[:1]
+    cycles = find_saddle_cycles(dynamics, borders, inputs)
+    if not cycles:
+        return known
+    return Known(known.linearization, known.continua, (*known.endings, *cycles))
 
 
 def _fresh(dynamics: DynamicsMap, known: Known, starts: States) -> FixedPoints:

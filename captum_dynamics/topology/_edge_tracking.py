@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_dynamics._typing import Counts, OtherStates, PerPoint, States
+from captum_dynamics._typing import Counts, Mask, OtherStates, PerPoint, States
 from captum_dynamics.topology._flow import Flow
 
 PASSAGE = 1e-4  # a trajectory that comes so near to a saddle is on its way there
@@ -28,6 +28,8 @@ LARGEST_SPLIT = 2048  # pairs; a border that needs more of them has no simple sh
 STAGES = 16
 IDLE_STAGES = 3  # that bring a trajectory no nearer to any saddle: it goes elsewhere
 STEPS_A_STAGE = 2000
+LONGEST_RETURN = 8  # steps after which a border state on a cycle may be back
+RETURNED = 1e-5  # distance, times 1 + |h|, at which it is; it is known to APART
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ class Passages:
         distances: closest passage (n,) by that saddle.
         steps: steps (n,) until then.
         states: where they were then (n, d).
-        slowest: where they moved least (n, d).
+        ends: where they were last (n, d).
     """
 
     starts: States
@@ -81,7 +83,7 @@ class Passages:
     distances: PerPoint
     steps: Counts
     states: States
-    slowest: States
+    ends: States
 
 
 def split(flow: Flow, borders: Borders) -> Borders:
@@ -121,6 +123,8 @@ def track(flow: Flow, borders: Borders, saddles: OtherStates) -> Passages:
         before = tracks.distances[active]
         tracks.advance(active)
         closer = tracks.distances[active] < before
+        if not len(saddles):
+            closer = ~_settled(flow, tracks.left[active], starts[active])
         tracks.idle[active] = torch.where(closer, 0, tracks.idle[active] + 1)
         going = tracks.distances[active] > NEAR
         active = active[going & (tracks.idle[active] < IDLE_STAGES)]
@@ -130,8 +134,20 @@ def track(flow: Flow, borders: Borders, saddles: OtherStates) -> Passages:
         tracks.distances,
         tracks.steps,
         tracks.nearest,
-        tracks.slowest,
+        tracks.left,
     )
+
+
+def _settled(flow: Flow, states: States, starts: States) -> Mask:
+    """Whether border states (n,) are back, after some steps, where they were."""
+    size, moved = 1 + states.norm(dim=1), states
+    back = torch.zeros_like(size, dtype=torch.bool)
+    for _ in range(LONGEST_RETURN):
+        moved = flow.step(moved)
+        back |= (moved - states).norm(dim=1) <= RETURNED * size
+    # They begin next to a point, and hardly move there either.
+    settled: Mask = back & ((states - starts).norm(dim=1) > NEAR * size)
+    return settled
 
 
 class _Tracks:
@@ -146,8 +162,6 @@ class _Tracks:
         self.distances = torch.full_like(borders.left[:, 0], torch.inf)
         self.steps = torch.zeros_like(borders.owners)
         self.nearest = borders.left.clone()
-        self.slowest = borders.left.clone()
-        self._pace = torch.full_like(borders.left[:, 0], torch.inf)
         self.idle = torch.zeros_like(borders.owners)
         self._taken = torch.zeros_like(borders.owners)
 
@@ -171,18 +185,9 @@ class _Tracks:
             rows = rows[going]
             if not len(rows):
                 break
-            self.left[rows] = self._paced(rows, left[going])
+            self.left[rows] = self._flow.step(left[going])
             self.right[rows] = self._flow.step(right[going])
             self._taken[rows] += 1
-
-    def _paced(self, rows: Tensor, states: States) -> States:
-        """Move states, and note where that was by the least."""
-        moved = self._flow.step(states)
-        pace = (moved - states).norm(dim=1)
-        slower = pace < self._pace[rows]
-        self._pace[rows] = torch.minimum(pace, self._pace[rows])
-        self.slowest[rows] = torch.where(slower[:, None], states, self.slowest[rows])
-        return moved
 
     def _look(self, rows: Tensor, states: States) -> None:
         """Note which saddle is nearest, where none was so near before."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from captum_dynamics._typing import Counts, Inputs, OneInput, States
+from captum_dynamics._typing import Counts, Inputs, Jacobians, OneInput, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.topology._attracting import AttractingSets
 from captum_dynamics.topology._deadline import Deadline
@@ -46,6 +46,11 @@ class Flow:
         """Move one small deviation (n, d) of each state by one step."""
         return self.dynamics.jvp(states, self._inputs(states), tangents)
 
+    def jacobians(self, states: States) -> Jacobians:
+        """The derivative (n, d, d) at states (n, d)."""
+        self.deadline.check()
+        return self.dynamics.jacobians(states, self._inputs(states))
+
     def follow(self, starts: States, desc: str) -> Destinations:
         """Iterate states (n, d) until they are captured, or time is up.
 
@@ -64,7 +69,7 @@ class Flow:
             desc=desc,
         )
         captured = ends.targets != UNRESOLVED
-        targets = sets.node_at(ends.states, ~captured & (ends.residual_norms < AT_REST))
+        targets = sets.node_at(ends.states, ends.residual_norms < AT_REST)
         targets[captured] = sets.nodes[ends.targets[captured]]
         return replace(ends, targets=targets)
 

@@ -9,64 +9,22 @@ its way S steps later: L_q^T (F^S(h + R_q a) - q) = 0.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from captum_dynamics import _linalg
 from captum_dynamics._typing import Counts, PerPoint, States
-from captum_dynamics.linearization import Linearization
 from captum_dynamics.topology._edge_tracking import PASSAGE
 from captum_dynamics.topology._flow import Flow
-from captum_dynamics.topology._shooting import Aims, fly
+from captum_dynamics.topology._saddle import Saddle
 
 LARGEST_JUMP = 1e-5  # of a correction, relative to 1 + |h|
-GAIN = 1e3  # by which the strongest direction grows in S steps
 NEWTON = 2  # steps for one correction
 ROUNDS = 200
 IDLE_ROUNDS = 3  # that bring a state no nearer
-LONGEST_LOOK = 400  # steps S
 
-
-@dataclass(frozen=True, eq=False)
-class Saddle:
-    """A point with bases of its unstable eigenspaces.
-
-    Attributes:
-        state: the point (d,).
-        left: an orthonormal basis (v, d) of the left one; NaN where it is not known.
-        right: an orthonormal basis (v, d) of the right one.
-        look: steps S in which its strongest direction grows by `GAIN`.
-    """
-
-    state: Float[Tensor, " d"]
-    left: Float[Tensor, "v d"]
-    right: Float[Tensor, "v d"]
-    look: int
-
-
-def saddle(linearization: Linearization, row: int) -> Saddle:
-    """One point of a linearization, as something to land on."""
-    values = linearization.eigenvalues[row]
-    chosen = (values.abs() > 1 + linearization.margin) & (values.imag >= 0)
-    turns = values[chosen].imag != 0
-    strongest = math.log(float(values.abs().max()))
-    return Saddle(
-        linearization.points.states[row],
-        _basis(linearization.left_eigenvectors[row][chosen], turns),
-        _basis(linearization.right_eigenvectors[row].T[chosen], turns),
-        min(LONGEST_LOOK, math.ceil(math.log(GAIN) / strongest)),
-    )
-
-
-def _basis(vectors: Tensor, turns: Tensor) -> Tensor:
-    """Orthonormal rows that span the real and imaginary parts of vectors."""
-    parts = torch.cat([vectors.real, vectors.imag[turns]])
-    rows: Tensor = torch.linalg.qr(parts.T).Q.T
-    return rows
+Modes = Float[Tensor, "n v d"]
 
 
 @torch.no_grad()
@@ -87,11 +45,9 @@ def land(flow: Flow, states: States, saddles: list[Saddle]) -> tuple[PerPoint, C
         if not len(active):
             break
         now, look = states[active], looks[active]
-        axes = right[active]
-        still = torch.zeros_like(axes[:, :, 0])
-        aims = Aims(now, axes, goals[active], left[active], still, look)
-        jumps = _correction(flow, aims)
-        now = now + (jumps[:, None] @ aims.axes)[:, 0]
+        goal, axes = goals[active], right[active]
+        jumps = _correction(flow, now, axes, goal, left[active], look)
+        now = now + (jumps[:, None] @ axes)[:, 0]
         small = jumps.norm(dim=1) <= LARGEST_JUMP * (1 + now.norm(dim=1))  # not NaN
         before = distances[active]
         taken = (look + 1) // 2
@@ -99,7 +55,7 @@ def land(flow: Flow, states: States, saddles: list[Saddle]) -> tuple[PerPoint, C
             going = (time < taken) & small & (distances[active] > PASSAGE)
             now = torch.where(going[:, None], flow.step(now), now)
             steps[active] += going
-            away = (now - aims.goals).norm(dim=1)
+            away = (now - goal).norm(dim=1)
             closer = small & (away < distances[active])
             distances[active] = torch.where(closer, away, distances[active])
         states[active] = now
@@ -110,12 +66,27 @@ def land(flow: Flow, states: States, saddles: list[Saddle]) -> tuple[PerPoint, C
     return distances, steps
 
 
-def _correction(flow: Flow, aims: Aims) -> Float[Tensor, "n v"]:
+def _correction(
+    flow: Flow, states: States, axes: Modes, goals: States, left: Modes, looks: Counts
+) -> Float[Tensor, "n v"]:
     """How far to move (n, v) each state along the unstable directions of its goal."""
-    count, across = aims.left.shape[:2]
-    units = torch.eye(across).to(aims.centres).expand(count, -1, -1)
-    jumps = aims.directions
+    jumps = torch.zeros_like(axes[:, :, 0])
     for _ in range(NEWTON):
-        missed, slopes, *_ = fly(flow, aims, jumps, units, aims.times)
-        jumps = jumps + _linalg.solve(slopes, -missed)
+        now = states + (jumps[:, None] @ axes)[:, 0]
+        ends, slopes = _look_ahead(flow, now, axes, looks)
+        missed = _linalg.products(left, ends - goals)
+        jumps = jumps + _linalg.solve(left @ slopes.mT, -missed)
     return jumps
+
+
+def _look_ahead(
+    flow: Flow, states: States, axes: Modes, looks: Counts
+) -> tuple[States, Modes]:
+    """States S steps later, and what has become of the axes there."""
+    across, moved = axes.shape[1], axes
+    for time in range(int(looks.max())):
+        going = (time < looks)[:, None]
+        pushed = flow.push(states.repeat_interleave(across, 0), moved.flatten(0, 1))
+        moved = torch.where(going[:, None], pushed.reshape(axes.shape), moved)
+        states = torch.where(going, flow.step(states), states)
+    return states, moved

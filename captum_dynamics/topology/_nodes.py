@@ -13,8 +13,17 @@ from torch import Tensor
 from captum_dynamics._typing import OtherStates, States
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.linearization import Linearization, Stability
-from captum_dynamics.long_runs import Cycle
+from captum_dynamics.regimes import Ending, Regime
+from captum_dynamics.topology._find_shape import find_shape
 from captum_dynamics.topology.continua import Continuum
+
+CENTRE_EXPONENT = 1e-6  # of a multiplier that counts as on the unit circle
+# The kinds of nodes for what does not rest.
+MOVING = {
+    Regime.CYCLE: "cycle",
+    Regime.QUASI_PERIODIC: "quasi_periodic",
+    Regime.CHAOTIC: "chaotic",
+}
 
 
 def nodes(
@@ -56,6 +65,7 @@ def continuum_data(
     dim = continuum.unstable_dim(linearization)
     return {
         "kind": "continuum",
+        "shape": find_shape(continuum.points.states).shape.value,
         "stability": "saddle" if dim else "attractor",
         "unstable_dim": dim,
         "centre_dim": continuum.centre_dim(linearization),
@@ -66,21 +76,30 @@ def continuum_data(
     }
 
 
-def cycle_data(cycle: Cycle, known: OtherStates) -> dict[str, Any]:
-    """Attributes of the node of an attracting cycle; it stands at the first state."""
-    (place,) = components(cycle.states[:1], known)
-    return finite(
-        {
-            "kind": "cycle",
-            "period": cycle.period,
-            "stability": "attractor",
-            "unstable_dim": 0,
-            "residual_norm": cycle.residual_norm,
-            "multiplicity": cycle.runs,
-            "x": float(place[0]),
-            "y": float(place[1]),
-        }
-    )
+def ending_data(ending: Ending, known: OtherStates) -> dict[str, Any]:
+    """Attributes of the node of a set that moves; it stands at the first state."""
+    (place,) = components(ending.states[:1], known)
+    dim = unstable_dim(ending)
+    data = {
+        "kind": MOVING[ending.regime],
+        "stability": "saddle" if dim else "attractor",
+        "unstable_dim": dim,
+        "period": ending.period,
+        "exponent": float(ending.exponents[0]),
+        "dimension": ending.dimension,
+        "rotation": ending.rotation,
+        "residual_norm": ending.residual_norm,
+        "x": float(place[0]),
+        "y": float(place[1]),
+    }
+    return finite(data)
+
+
+def unstable_dim(ending: Ending) -> int:
+    """Directions that leave a cycle; none leave sets that runs end on."""
+    if ending.regime != Regime.CYCLE:
+        return 0
+    return int((ending.exponents > CENTRE_EXPONENT).sum())
 
 
 def finite(data: dict[str, Any]) -> dict[str, Any]:
@@ -95,12 +114,12 @@ def finite(data: dict[str, Any]) -> dict[str, Any]:
 def known_states(
     linearization: Linearization,
     continua: Sequence[Continuum],
-    cycles: Sequence[Cycle],
+    endings: Sequence[Ending],
 ) -> OtherStates:
-    """States of all points, cycles and samples of continua."""
+    """States of all points and endings, and samples of continua."""
     points = linearization.points.states
     samples = [continuum.points.states for continuum in continua]
-    orbits = [cycle.states.to(points) for cycle in cycles]
+    orbits = [ending.states.to(points) for ending in endings]
     return torch.cat([points, *samples, *orbits])
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from captum_dynamics._typing import Counts, OneState, OtherStates, PerPoint, States
+from captum_dynamics._typing import Counts, OneState, PerPoint
 from captum_dynamics.topology._destinations import Destinations
 from captum_dynamics.topology._unstable import UnstableFrame
+from captum_dynamics.topology.continua import distances_between
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +60,10 @@ class SaddleEdge:
 
 @dataclass(frozen=True, eq=False)
 class Orbit:
-    """An edge, the direction (u,) in which it leaves, and where (d,) it moved least."""
+    """An edge, a state (d,) on its way near its source, and where it was seen last."""
 
     edge: SaddleEdge
-    direction: Tensor
+    start: OneState
     end: OneState
 
 
@@ -87,6 +89,37 @@ def orbits(directions: Tensor, tolerance: float) -> list[Tensor]:
     return [torch.tensor(group, device=directions.device) for group in groups]
 
 
-def distances_between(states: States, others: OtherStates) -> Float[Tensor, "n m"]:
-    """Distances between two sets, exact for small ones."""
-    return torch.cdist(states, others, compute_mode="donot_use_mm_for_euclid_dist")
+def closed_circles(tracked: Sequence[Orbit], branches: Sequence[Branches]) -> set[int]:
+    """Points with u = 2 whose tracked orbits meet again, as the edges of a cell do.
+
+    Each attractor that the saddles they lead to go to is the end of an even number of
+    ways. Where it is not, an orbit is missing.
+    """
+    basins = {b.source: b.basins.tolist() for b in branches if b.frame.dim == 1}
+    circles = {b.source for b in branches if b.frame.dim == 2}
+    ends: dict[int, Counter[int]] = {}
+    for orbit in tracked:
+        reached = basins.get(orbit.edge.target, [-1])
+        ends.setdefault(orbit.edge.source, Counter()).update(reached)
+    return {
+        source
+        for source, counts in ends.items()
+        if source in circles
+        and -1 not in counts
+        and all(count % 2 == 0 for count in counts.values())
+    }
+
+
+def more_of_each_pair(
+    some: Sequence[SaddleEdge], others: Sequence[SaddleEdge]
+) -> list[SaddleEdge]:
+    """Of two searches, the edges of the one that found more, for each pair of points.
+
+    What leads to no known point is one of a kind, and kept.
+    """
+    counts = [Counter((e.source, e.target) for e in edges) for edges in (some, others)]
+    first, second = counts
+    return [
+        *(e for e in some if first[e.source, e.target] > second[e.source, e.target]),
+        *(e for e in others if first[e.source, e.target] <= second[e.source, e.target]),
+    ]

@@ -1,123 +1,140 @@
-"""Shooting at saddles: the direction that leads from one point to another.
+"""Multiple shooting: orbits that lead from one saddle to another.
 
 Of a trajectory that ends at a saddle q, the part along q's unstable directions goes to
-zero. So a direction v on the unstable sphere of p is sought with
+zero. So an orbit x_0, ..., x_T and a direction v on the unstable sphere of p are sought
+with
 
-    L_q^T (F^T(p + axes v) - q) = 0,
+    x_0 = p + axes v,   x_{t+1} = F(x_t),   L_q^T (x_T - q) = 0,
 
-L_q a basis of the unstable left eigenspace of q, T a time at which the trajectory is
-close to q, first its closest approach and then ever later (projection boundary
-conditions: Beyn 1990, IMA J. Numer. Anal. 10). Many pairs (p, q) are solved at once.
+L_q a basis of the unstable left eigenspace of q (projection boundary conditions: Beyn
+1990, IMA J. Numer. Anal. 10), T so large that x_T is close to q. All its states are
+unknowns, so that slow saddles and long ways do no harm, and Newton's method may start
+from a trajectory that misses q by far, if only it goes on from there to q by a jump.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from captum_dynamics import _linalg
-from captum_dynamics._typing import Counts, Mask, PerPoint, States
-from captum_dynamics.topology._edge_tracking import PASSAGE
+from captum_dynamics._typing import Mask, States
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._sweeps import Jumps, Missed, Orbits, newton_step
 
-LARGEST_TURN = 0.3  # of the direction in one step, in radians
-SETTLED_TURN = 1e-2  # a smaller one solves the equation at this T well enough
-LATER = 6  # steps that T grows by then
-FINAL_TURN = 1e-4  # what a hit may still be away from the direction that solves it
-ITERATIONS = 60
-PATIENCE = 10  # iterations in which a passage must come closer
-PROGRESS = 0.9  # by this factor
-LONGEST = 4000  # steps; a trajectory that takes longer is left alone
+EXACT = 1e-10  # of the largest jump relative to 1 + |x|: an orbit, to rounding
+LARGEST_CHANGE = 0.3  # of a state in one step, relative to the way between the saddles
 
-Axes = Float[Tensor, "n u d"]
 Directions = Float[Tensor, "n u"]
-Across = Float[Tensor, "n v"]  # components across a direction, or along q's modes
 
 
 @dataclass(frozen=True, eq=False)
 class Aims:
-    """Pairs of points, one a row, with a first direction from the one to the other.
+    """Ways from one saddle to another, each to be made an orbit.
 
     Attributes:
-        centres: where to start from (n, d).
-        axes: the scaled unstable axes there (n, u, d).
-        goals: the points aimed at (n, d).
-        left: a basis (n, v, d), v = u - 1, of their unstable left eigenspace.
-        directions: first directions (n, u), of unit length.
-        times: steps (n,) after which each of those comes nearest to its goal.
+        goals: where they lead to (n, d).
+        left: orthonormal bases (n, v, d), v = u - 1, of the unstable left eigenspaces
+            there.
+        centres: where they start from (n, d).
+        axes: the unstable axes there (n, u, d).
+        directions: in which they leave (n, u), of unit length.
+        orbits: their states (t, n, d), after one another.
     """
 
-    centres: States
-    axes: Axes
     goals: States
     left: Float[Tensor, "n v d"]
+    centres: States
+    axes: Float[Tensor, "n u d"]
     directions: Directions
-    times: Counts
+    orbits: Orbits
+
+    @classmethod
+    def joined(cls, parts: Sequence[Aims]) -> Aims:
+        """All ways of several, which are equally long."""
+        rows = ("goals", "left", "centres", "axes", "directions")
+        together = {n: torch.cat([getattr(part, n) for part in parts]) for n in rows}
+        return cls(**together, orbits=torch.cat([part.orbits for part in parts], 1))
 
     def __len__(self) -> int:
-        """Number of pairs."""
+        """Number of ways."""
         return len(self.centres)
 
     def __getitem__(self, rows: Tensor) -> Aims:
-        """Pairs by index or mask."""
-        parts = (getattr(self, name)[rows] for name in Aims.__dataclass_fields__)
-        return Aims(*parts)
+        """Ways by index or mask."""
+        return Aims(
+            self.goals[rows],
+            self.left[rows],
+            self.centres[rows],
+            self.axes[rows],
+            self.directions[rows],
+            self.orbits[:, rows],
+        )
 
+    def longer(self, tail: Orbits) -> Aims:
+        """The same, with more states at the end."""
+        return replace(self, orbits=torch.cat([self.orbits, tail]))
 
-@dataclass(frozen=True, eq=False)
-class Shots:
-    """What shooting reached, one a row.
-
-    Attributes:
-        directions: the last directions (n, u).
-        distances: closest passage (n,) by the goal.
-        steps: steps (n,) until then.
-        states: where the trajectory was then (n, d).
-        hit: whether the passage is close, and the direction has settled (n,).
-    """
-
-    directions: Directions
-    distances: PerPoint
-    steps: Counts
-    states: States
-    hit: Mask
+    def put(self, rows: Tensor, some: Aims) -> Aims:
+        """The same, with some of the ways replaced."""
+        return replace(
+            self,
+            directions=self.directions.index_copy(0, rows, some.directions),
+            orbits=self.orbits.index_copy(1, rows, some.orbits),
+        )
 
 
 @torch.no_grad()
-def shoot(flow: Flow, aims: Aims) -> Shots:
-    """Turn every direction until its trajectory passes by the goal, or time is up."""
-    directions, times = aims.directions.clone(), aims.times.clone()
-    distances = aims.centres.new_full((len(aims),), torch.inf)
-    steps, states = torch.zeros_like(times), aims.centres.clone()
-    hit = torch.zeros_like(times, dtype=torch.bool)
-    best = torch.full_like(distances, torch.inf)  # when hope was last checked
-    active = torch.arange(len(aims), device=times.device)
-    for iteration in range(ITERATIONS):
-        if not len(active):
+def shoot(flow: Flow, aims: Aims, iterations: int) -> tuple[Aims, Mask]:
+    """Turn ways into orbits, and say which (n,) have become orbits in time.
+
+    Errors may grow on the way: only the length of a step is limited.
+    """
+    exact = torch.zeros(len(aims), dtype=torch.bool, device=aims.orbits.device)
+    active = torch.arange(len(aims), device=exact.device)
+    for iteration in range(iterations + 1):
+        part = aims[active]
+        jumps, missed = _errors(flow, part)
+        size = (jumps.square().sum((0, 2)) + missed.square().sum(1)).sqrt()
+        exact[active] = size <= EXACT * (1 + part.orbits.norm(dim=2).amax(0))
+        going = ~exact[active] & torch.isfinite(size)
+        active = active[going]
+        if not len(active) or iteration == iterations:
             break
-        part, now = aims[active], directions[active]
-        tangent = _tangent_space(now)
-        missed, slopes, away, when, nearest = fly(
-            flow, part, now, tangent, times[active]
-        )
-        turn = _linalg.solve(slopes, -missed)
-        size = turn.norm(dim=1)
-        distances[active], steps[active], states[active] = away, when, nearest
-        hit[active] = (away < PASSAGE) & (size < FINAL_TURN)
-        turn = turn * (LARGEST_TURN / size).clamp_max(1.0)[:, None]
-        new = now + (turn[:, None] @ tangent)[:, 0]
-        going = ~hit[active] & torch.isfinite(size) & (times[active] < LONGEST)
-        if iteration % PATIENCE == 0:
-            going &= away < best[active] * PROGRESS
-            best[active] = torch.minimum(best[active], away)
-        rows = active[going]
-        directions[rows] = (new / new.norm(dim=1, keepdim=True))[going]
-        times[rows] += LATER * (size[going] < SETTLED_TURN)
-        active = rows
-    return Shots(directions, distances, steps, states, hit)
+        part = _moved(flow, part[going], jumps[:, going], missed[going])
+        aims = aims.put(active, part)
+    return aims, exact
+
+
+def _moved(flow: Flow, aims: Aims, jumps: Jumps, missed: Missed) -> Aims:
+    """Take Newton's step, or a share of it; first states stay on the unstable sphere.
+
+    Where there is no step, directions and states become NaN.
+    """
+    across = _tangent_space(aims.directions)
+    turns, changes = newton_step(
+        flow, aims.orbits, jumps, aims.left, missed, across @ aims.axes
+    )
+    limit = LARGEST_CHANGE * (aims.goals - aims.centres).norm(dim=1)
+    share = (limit / changes.abs().amax((0, 2))).clamp_max(1.0)[:, None]
+    directions = aims.directions + share * (turns[:, None] @ across)[:, 0]
+    directions = directions / directions.norm(dim=1, keepdim=True)
+    orbits = aims.orbits + share * changes
+    orbits[0] = aims.centres + (directions[:, None] @ aims.axes)[:, 0]
+    return replace(aims, directions=directions, orbits=orbits)
+
+
+def _errors(flow: Flow, aims: Aims) -> tuple[Jumps, Missed]:
+    """Jumps F(x_t) - x_{t+1}, and what misses the goal along unstable directions."""
+    orbits = aims.orbits
+    before = orbits[:-1]
+    moved = flow.step(before.flatten(0, 1)).reshape(before.shape)
+    missed = _linalg.products(aims.left, orbits[-1] - aims.goals)
+    return moved - orbits[1:], missed
 
 
 def _tangent_space(directions: Directions) -> Float[Tensor, "n v u"]:
@@ -125,40 +142,3 @@ def _tangent_space(directions: Directions) -> Float[Tensor, "n v u"]:
     full = torch.linalg.qr(directions[:, :, None], mode="complete").Q
     across: Tensor = full[:, :, 1:].mT
     return across
-
-
-def fly(
-    flow: Flow,
-    aims: Aims,
-    directions: Directions,
-    tangent: Float[Tensor, "n v u"],
-    times: Counts,
-) -> tuple[Across, Float[Tensor, "n v v"], PerPoint, Counts, States]:
-    """Miss along the unstable directions of the goal at T, and its slope.
-
-    Also the closest passage until a little later, its time and its state.
-    """
-    count, across = tangent.shape[:2]
-    states = aims.centres + (directions[:, None] @ aims.axes)[:, 0]
-    moved = (tangent @ aims.axes).flatten(0, 1)
-    missed = torch.zeros_like(states)
-    slopes = torch.zeros_like(moved)
-    away = (states - aims.goals).norm(dim=1)
-    when, nearest = torch.zeros_like(times), states
-    last = int(times.max())
-    for time in range(1, last + LATER + 1):
-        if time <= last:
-            moved = flow.push(states.repeat_interleave(across, 0), moved)
-        states = flow.step(states)
-        gaps = states - aims.goals
-        distance = gaps.norm(dim=1)
-        closer = (distance < away) & (time <= times + LATER)
-        away = torch.where(closer, distance, away)
-        when = torch.where(closer, time, when)
-        nearest = torch.where(closer[:, None], states, nearest)
-        due = times == time
-        missed = torch.where(due[:, None], gaps, missed)
-        slopes = torch.where(due.repeat_interleave(across)[:, None], moved, slopes)
-    missed_part = (aims.left @ missed[:, :, None])[:, :, 0]
-    slope_part = aims.left @ slopes.reshape(count, across, -1).mT
-    return missed_part, slope_part, away, when, nearest

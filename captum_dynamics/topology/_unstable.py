@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -31,15 +31,32 @@ class UnstableFrame:
         centre: the point (d,).
         axes: a real basis (u, d) of its unstable eigenspace. Each axis is as long as
             its rate asks, so that all of them reach the same distance together.
+        steps: steps in which the longest axis grows to the size of the states.
     """
 
     centre: OneState
     axes: Float[Tensor, "u d"]
+    steps: int
 
     @property
     def dim(self) -> int:
         """Number u of unstable dimensions."""
         return len(self.axes)
+
+    def rounded(self) -> UnstableFrame:
+        """The same with all axes as long as the longest.
+
+        Where a weak direction bends the manifold by more than a strong axis is long,
+        ways along the weak one leave through a round sphere alone.
+        """
+        lengths = self.axes.norm(dim=1, keepdim=True)
+        return replace(self, axes=self.axes * (lengths.max() / lengths))
+
+    def coordinates(self, states: States) -> Float[Tensor, "n u"]:
+        """Components along the axes of states (n, d) as seen from the centre."""
+        away = (states - self.centre).T
+        parts: Tensor = torch.linalg.lstsq(self.axes.T, away).solution.T
+        return parts
 
     def starts(self, directions: Directions) -> States:
         """Starts (m, d) for unit vectors (m, u)."""
@@ -48,8 +65,7 @@ class UnstableFrame:
 
     def directions(self, states: States) -> Float[Tensor, "n u"]:
         """Unit vectors (n, u) in which states lie, as seen from the centre."""
-        away = (states - self.centre).T
-        parts: Tensor = torch.linalg.lstsq(self.axes.T, away).solution.T
+        parts = self.coordinates(states)
         unit: Tensor = parts / parts.norm(dim=1, keepdim=True)
         return unit
 
@@ -82,8 +98,10 @@ def unstable_frame(
         math.log(1 / LEAST_STEP) / math.log(max(rates)),
     )
     shrunk = torch.tensor([rate**-steps for rate in rates]).to(frame)
-    lengths = (1 + centre.norm()) * shrunk.clamp(LEAST_STEP, largest)
-    return UnstableFrame(centre, lengths[:, None] * frame)
+    shares = shrunk.clamp(LEAST_STEP, largest)
+    lengths = (1 + centre.norm()) * shares
+    longest = math.ceil(math.log(1 / float(shares.max())) / math.log(min(rates)))
+    return UnstableFrame(centre, lengths[:, None] * frame, longest)
 
 
 def sphere(dim: int, count: int, generator: torch.Generator | None) -> Tensor:

@@ -13,7 +13,12 @@ from captum_dynamics.topology._homology import ChainComplex
 
 MOST_NAMED = 4  # pairs of nodes in a summary
 # Kinds of nodes that the rules for simple fixed points say nothing about.
-NO_POINTS = {"continuum": "a continuum of fixed points", "cycle": "a cycle"}
+NO_POINTS = {
+    "continuum": "a continuum of fixed points",
+    "cycle": "a cycle",
+    "quasi_periodic": "a quasi-periodic set",
+    "chaotic": "a chaotic set",
+}
 
 
 class AuditVerdict(IntEnum):

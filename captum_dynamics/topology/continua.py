@@ -59,7 +59,7 @@ class Continuum:
 
     def holds(self, states: States) -> Mask:
         """Which states (n,), known to be at rest, lie on it."""
-        near: Mask = _distances(states, self.points.states).amin(1) <= self.gap
+        near: Mask = distances_between(states, self.points.states).amin(1) <= self.gap
         return near
 
 
@@ -81,7 +81,7 @@ def gather_continua(
         return linearization, ()
     inside = torch.zeros_like(loose)
     for sample in samples:
-        gaps = _distances(points.states, sample.states).amin(1)
+        gaps = distances_between(points.states, sample.states).amin(1)
         inside |= loose & (gaps <= _gap(sample.states))
     kept = points[~inside]
     middles = [sample[_middle(sample.states)] for sample in samples]
@@ -121,7 +121,9 @@ def _with_neighbours(dynamics: DynamicsMap, points: FixedPoints) -> FixedPoints:
 
 def _refined(dynamics: DynamicsMap, points: FixedPoints) -> list[FixedPoints]:
     """Cut a tree of points where the map does not rest halfway, and add the halves."""
-    tree = minimum_spanning_tree(_distances(points.states, points.states).cpu().numpy())
+    tree = minimum_spanning_tree(
+        distances_between(points.states, points.states).cpu().numpy()
+    )
     left, right = (torch.from_numpy(rows).long() for rows in tree.nonzero())
     first, second = points.states[left], points.states[right]
     halves, kept = _rests_near(
@@ -158,8 +160,11 @@ def _middle(states: States) -> Tensor:
 
 def _gap(states: States) -> float:
     """Longest link of the shortest tree that connects states."""
-    return float(minimum_spanning_tree(_distances(states, states).cpu().numpy()).max())
+    return float(
+        minimum_spanning_tree(distances_between(states, states).cpu().numpy()).max()
+    )
 
 
-def _distances(states: States, others: OtherStates) -> Float[Tensor, "n m"]:
+def distances_between(states: States, others: OtherStates) -> Float[Tensor, "n m"]:
+    """Distances between two sets, exact for small ones."""
     return torch.cdist(states, others, compute_mode="donot_use_mm_for_euclid_dist")

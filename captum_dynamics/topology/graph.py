@@ -11,16 +11,17 @@ from torch import Tensor
 from captum_dynamics._typing import Graph, States
 from captum_dynamics.continuation import Branches
 from captum_dynamics.linearization import Linearization
-from captum_dynamics.long_runs import Cycle
+from captum_dynamics.regimes import Ending
 from captum_dynamics.topology._layers import Layers
-from captum_dynamics.topology._nodes import components, known_states
+from captum_dynamics.topology._nodes import MOVING, components, known_states
 from captum_dynamics.topology.audit import GraphAudit, audit_graph
 from captum_dynamics.topology.continua import Continuum
 from captum_dynamics.topology.manifold import SlowManifold
+from captum_dynamics.topology.shapes import Shape
 from captum_dynamics.topology.transitions import TransitionGraph
 
 # Kinds of nodes that attract where no unstable direction leaves them.
-ATTRACTING = ("fixed_point", "continuum", "cycle")
+ATTRACTING = ("fixed_point", "continuum", *MOVING.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +30,10 @@ class FixedPointGraph:
 
     Node i is row i of the linearization. Nodes carry `kind` ("fixed_point",
     "slow_point", "spurious", "unconverged", "continuum" for a line, ring or sheet of
-    fixed points, "cycle", or "unresolved" for ends that are nothing known),
-    `stability`, `unstable_dim`, `index`, `residual_norm`, `spectral_radius`, the number
-    `flips` of real multipliers below -1, `multiplicity`, `degenerate`, plane
+    fixed points, with its `shape`, "cycle", "quasi_periodic", "chaotic", or
+    "unresolved" for ends that are nothing known, with a `reason`), `stability`,
+    `unstable_dim`, `index`, `residual_norm`, `spectral_radius`, the number `flips` of
+    real multipliers below -1, `multiplicity`, `degenerate`, plane
     coordinates `x` and `y` (principal components of the points), the decay time
     `time_constant`, and for attractors, where states were sampled, `basin_fraction`
     with its Wilson 95 % interval `basin_low`, `basin_high`. Ends of branches that are
@@ -57,7 +59,8 @@ class FixedPointGraph:
         graph: a networkx MultiDiGraph with plain scalar attributes.
         linearization: the points behind nodes 0 to n - 1, one for each continuum.
         continua: what is behind the last of these nodes, where they are continua.
-        cycles: what is behind the nodes from n on that are cycles, in their order.
+        endings: what is behind the nodes from n on that are cycles, chaotic or
+            quasi-periodic, in their order.
         transitions: what inputs do at the attractors; see `with_layers`.
         manifold: where states linger; see `with_layers`.
         branches: the points followed over an input or a parameter; see `with_layers`.
@@ -66,7 +69,7 @@ class FixedPointGraph:
     graph: Graph
     linearization: Linearization
     continua: tuple[Continuum, ...] = ()
-    cycles: tuple[Cycle, ...] = ()
+    endings: tuple[Ending, ...] = ()
     transitions: TransitionGraph | None = None
     manifold: SlowManifold | None = None
     branches: Branches | None = None
@@ -159,7 +162,7 @@ class FixedPointGraph:
         The first two are `x` and `y` of the nodes; those that lack are zero.
         """
         return components(
-            states, known_states(self.linearization, self.continua, self.cycles)
+            states, known_states(self.linearization, self.continua, self.endings)
         )
 
     def summary(self) -> str:
@@ -186,7 +189,15 @@ class FixedPointGraph:
 def counted(count: int, noun: str) -> str:
     """A number with its noun, such as "2 saddles"; adjectives stay as they are."""
     regular = noun.endswith(
-        ("attractor", "saddle", "repeller", "point", "connection", "cycle")
+        (
+            "attractor",
+            "saddle",
+            "repeller",
+            "point",
+            "connection",
+            "cycle",
+            "set",
+        )
     )
     return f"{count} {noun}s" if regular and count != 1 else f"{count} {noun}"
 
@@ -194,11 +205,7 @@ def counted(count: int, noun: str) -> str:
 def _describe_end(node: int, data: dict[str, Any]) -> str:
     if data["kind"] != "unresolved":
         return str(node)
-    if "at_rest" not in data:
-        return f"{node} (no known saddle)"
-    if data.get("diverged"):
-        return f"{node} (runs off)"
-    return f"{node} (at rest)" if data.get("at_rest") else f"{node} (still moves)"
+    return f"{node} ({data.get('reason', 'no known saddle')})"
 
 
 def _describe_edge(data: dict[str, Any]) -> str:
@@ -218,6 +225,12 @@ _BETWEEN_SADDLES = {
 def _describe(data: dict[str, Any]) -> str:
     if data["kind"] == "fixed_point":
         return str(data["stability"])
+    if data["kind"] == "continuum":
+        known = data["shape"] != Shape.UNDECIDED.value
+        return f"{data['shape'] if known else 'continuum'} of fixed points"
     if data["kind"] == "cycle":
-        return f"attracting period-{data['period']} cycle"
+        sort = "saddle" if data["unstable_dim"] else "attracting"
+        return f"{sort} period-{data['period']} cycle"
+    if data["kind"] in MOVING.values():
+        return f"{data['kind'].replace('_', '-')} set"
     return str(data["kind"]).replace("_", " ")

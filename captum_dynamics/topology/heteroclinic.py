@@ -48,9 +48,10 @@ def connect(
     1e-4; see `FixedPointGraph` for the kinds of edges.
 
     What the graph points at is searched for, and the graph is built again with what
-    was found: points and attracting cycles where branches ended, and, where the audit
-    refutes the graph, points between known ones. A branch that ends at nothing known
-    all the same leads to a node of kind "unresolved": it is never dropped.
+    was found: points, cycles and other attracting sets where branches ended, and, where
+    the audit refutes the graph, points between known ones. A branch that ends at
+    nothing known all the same leads to a node of kind "unresolved", with the reason: it
+    is never dropped.
 
     Args:
         dynamics: the map.
@@ -145,6 +146,7 @@ class _Search:
             if found is known:
                 break
             builder = self._connected(found)
+        builder.explain_ends()
         return builder.finish()
 
     def _connected(self, known: Known) -> Builder:
@@ -165,7 +167,7 @@ class _Search:
         flow = Flow(
             self.dynamics,
             known.linearization.points.inputs[0],
-            attracting_sets(known.linearization, known.continua, known.cycles),
+            attracting_sets(known.linearization, known.continua, known.endings),
             self.max_steps,
             self.deadline,
             self.show_progress,

@@ -1,57 +1,58 @@
-"""Where visited states linger: slow points, their order, and whether it is a line."""
+"""Where visited states linger: slow points, their shape, order and speed."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass
-from enum import Enum
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import betainc
 from torch import Tensor
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import GivenInputs, Mask, OtherStates, PerPoint, States
+from captum_dynamics._typing import GivenInputs, Mask, PerPoint, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import Q_SLOW, FixedPoints, Kind, find_slow_points
 from captum_dynamics.linearization import Linearization, linearize
 from captum_dynamics.spreading import farthest_points
+from captum_dynamics.topology._alignment import (
+    cosines,
+    mode_angles,
+    random_cosines,
+    tangent_spaces,
+)
+from captum_dynamics.topology._backbone import find_backbone, place_along
+from captum_dynamics.topology._find_shape import find_shape
+from captum_dynamics.topology._judge import Circumstances, judge
+from captum_dynamics.topology._neighbours import Graph, distances_of, neighbourhood
+from captum_dynamics.topology._slow_modes import (
+    count_slow_modes,
+    relaxation_steps,
+    slow_part,
+)
+from captum_dynamics.topology._theta import line_coordinate, unit_range
+from captum_dynamics.topology.shapes import Shape, ShapeEvidence, nothing
+from captum_dynamics.topology.speed_profile import (
+    SpeedProfile,
+    measure_speeds,
+    no_profile,
+)
 
-NEIGHBOURS = 12
-# Below these a claim of a line would rest on too little.
-LEAST_POINTS = 20
-LINE_VARIANCE = 0.9
-LINE_SHARE = 0.2  # of the relaxed states that are slow
-LINE_GAP = 3.0
-LINE_EXTENT = 0.1  # of the range that is visited: a shorter line stores next to nothing
-LINE_FILLED = 0.6  # more than half of a line, and less than few places would fill
-PLACES_FILLED = 0.3
-
-
-class Shape(Enum):
-    """What the slow points form."""
-
-    LINE = "line"
-    """One direction holds their variance, and one slow mode follows it."""
-    PLACES = "places"
-    """They have come to rest in one or a few separate places."""
-    NONE = "none"
-    """Too few states linger for a shape."""
-    UNDECIDED = "undecided"
-    """Neither clearly a line nor clearly none."""
+SLOW_RATIO = 0.05  # of a step in use: what moves less is slow
+RUN_LENGTH = 100.0  # where nothing is said of the runs
 
 
 @dataclass(frozen=True, eq=False)
 class SlowManifold:
-    """Slow points in the order of a line fitted to them.
+    """Slow points, the shape that they form, and the motion along it.
 
     Attributes:
         linearization: of m well spread slow points, ordered by `theta`.
-        theta: (m,) coordinate along the manifold in [-1, 1], by locally linear
-            embedding, or along `axis` where the points form islands or the embedding
-            folds; it grows along `axis`.
+        evidence: the verdict on their shape, with all numbers that it rests on.
+        profile: how fast states move along a line or ring; empty for other shapes.
+        theta: (m,) coordinate along the manifold in [-1, 1]: on a ring the angle over
+            pi, by arc length; else by locally linear embedding, or along `axis` where
+            the points form islands or the embedding folds, and growing along `axis`.
         axis: (d,) main axis of the slow points, of unit length.
         tangents: (m, d) local direction of the manifold at each point.
         extent: range of the slow points along `axis`, as a share of the range of the
@@ -65,6 +66,8 @@ class SlowManifold:
     """
 
     linearization: Linearization
+    evidence: ShapeEvidence
+    profile: SpeedProfile
     theta: PerPoint
     axis: Float[Tensor, " d"]
     tangents: States
@@ -131,7 +134,7 @@ class SlowManifold:
         if not len(self):
             return 0.0
         along = self.points.states @ self.axis
-        places = 10 * _unit_range(along)
+        places = 10 * unit_range(along)
         return len(torch.unique(places.long().clamp(max=9))) / 10
 
     @property
@@ -153,12 +156,12 @@ class SlowManifold:
     @property
     def tangent_alignment(self) -> PerPoint:
         """|cos| (m,) of the leading mode, a line or plane, with the local tangent."""
-        return _cosines(self.leading_axes, self.tangents)
+        return cosines(self.leading_axes, self.tangents)
 
     @property
     def axis_alignment(self) -> PerPoint:
         """|cos| (m,) of the leading mode, a line or plane, with the main axis."""
-        return _cosines(self.leading_axes, self.axis.expand(len(self), -1))
+        return cosines(self.leading_axes, self.axis.expand(len(self), -1))
 
     def random_alignment(self, edges: Tensor) -> Tensor:
         """Number of points in each bin of |cos| if directions were drawn at random."""
@@ -171,16 +174,25 @@ class SlowManifold:
 
     @property
     def shape(self) -> Shape:
-        """A verdict; it rests on shares, `variance_ratios`, `gap` and `extent`."""
-        if len(self) < LEAST_POINTS:
-            return Shape.NONE
-        if self.extent < LINE_EXTENT or self.filled <= PLACES_FILLED:
-            return Shape.PLACES
-        straight = float(self.variance_ratios[0]) >= LINE_VARIANCE
-        often = self.slow_share >= LINE_SHARE
-        whole = self.filled >= LINE_FILLED
-        is_line = straight and often and whole and self.gap >= LINE_GAP
-        return Shape.LINE if is_line else Shape.UNDECIDED
+        """The verdict of `evidence`."""
+        return self.evidence.shape
+
+    def neighbourhood(self, *, neighbours: int = 6) -> Graph:
+        """Join points that are among each other's nearest, and all by a spanning tree.
+
+        Nodes are rows of `points`, edges carry their `length`; shortest ways through
+        the graph are distances along the manifold.
+
+        Args:
+            neighbours: how many nearest points of each count.
+        """
+        _checks.check_count("neighbours", neighbours)
+        states = self.points.states.cpu().numpy()
+        return neighbourhood(distances_of(states), neighbours=neighbours)
+
+    def summary(self) -> str:
+        """Say in one sentence what shape it is, and why."""
+        return f"{self.shape.value}, because {self.evidence.reason}"
 
 
 def trace_slow_manifold(
@@ -189,26 +201,42 @@ def trace_slow_manifold(
     inputs: GivenInputs,
     *,
     task_step: float,
-    steps: int = 50,
+    steps: int | None = None,
     kept: int = 64,
-    q_slow: float = Q_SLOW,
+    q_slow: float | None = None,
+    run_length: float = RUN_LENGTH,
 ) -> SlowManifold:
-    """Relax visited states, keep the slow ones, and order them along a line.
+    """Relax visited states, keep the slow ones, and decide what shape they form.
+
+    A shape is claimed where the points and the dynamics agree: the points' local
+    dimensions with the number of modes before a gap of the spectrum, and their tangents
+    with these modes, to 15 degrees. Lines and rings get a `profile` of their speed.
 
     Args:
         dynamics: the map.
         states: visited states (n, d), some hundreds.
         inputs: constant input (1, k), usually the mean of the layer's inputs.
         task_step: median length of the layer's step in use, to compare speeds with.
-        steps: steps of relaxation, after which fast directions have died out.
+        steps: steps of relaxation; by default ceil(ln .001 / ln|lambda|) of the first
+            fast mode, after which what is fast has died out, but at least 10 and at
+            most `run_length`; 50 where no gap is seen.
         kept: points to linearize, chosen farthest from each other.
-        q_slow: speed below which a relaxed state counts as slow.
+        q_slow: speed q below which a relaxed state counts as slow; by default that of a
+            residual of 5 % of `task_step`, or 1e-5 where that is zero.
+        run_length: length of the runs in use: rates below its inverse are all alike,
+            and a mode that fades within a tenth of it is not slow.
 
     Returns:
-        The manifold; with no slow state it holds no point.
+        The manifold; with no slow state it holds no point. Loops are looked for where
+        gudhi is installed (the `topology` extra); `evidence.homology` tells.
+
+    Raises:
+        ValueError: states or inputs that do not fit the map, or numbers that are not
+            positive.
 
     References:
         Maheswaranathan et al. (2019), arXiv 1906.10720, appendix B.
+        Sagodi et al. (2024), Back to the continuous attractor, arXiv 2408.00109.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -216,87 +244,82 @@ def trace_slow_manifold(
         >>> leak = cd.FunctionAdapter(lambda h, x: decay * h, 2, 0)
         >>> states = torch.randn(60, 2, generator=torch.Generator().manual_seed(0))
         >>> slow = trace_slow_manifold(leak, states, torch.zeros(1, 0), task_step=1.0)
-        >>> slow.shape.value, round(slow.memory)
-        ('line', 999)
+        >>> slow.shape.value, round(slow.memory), slow.steps
+        ('line', 999, 10)
     """
     _checks.check_positive("kept", kept)
+    _checks.check_positive("run_length", run_length)
+    _checks.check_not_negative("task_step", task_step)
+    if q_slow is None:
+        q_slow = 0.5 * (SLOW_RATIO * task_step) ** 2 if task_step > 0 else Q_SLOW
+    if steps is None:
+        given, constant = dynamics.check(states, inputs)
+        _checks.check_rows("states", given)
+        steps = relaxation_steps(dynamics, given, constant, run_length=run_length)
     relaxed = find_slow_points(dynamics, states, inputs, steps=steps, q_slow=q_slow)
     slow = relaxed[(relaxed.kind == Kind.SLOW) | (relaxed.kind == Kind.FIXED)]
-    share = len(slow) / len(relaxed)
     if not len(slow):
         return _empty(relaxed, dynamics, steps)
+    cloud = find_shape(slow.states)
     axes, ratios = _principal_axes(slow.states)
     spread = slow[farthest_points(slow.states, kept)]
-    theta = _theta(spread.states, axes[0])
+    theta = _theta(spread.states, axes[0], cloud.shape)
     order = theta.argsort()
     spread, theta = spread[order], theta[order]
     pace = slow.residual_norms.median() / task_step if task_step > 0 else torch.nan
-    return SlowManifold(
-        linearize(dynamics, spread),
+    linear = linearize(dynamics, spread)
+    modes = count_slow_modes(linear.eigenvalues, run_length=run_length)
+    spaces = tangent_spaces(spread.states, slow.states, max(cloud.dimension, 1))
+    found = SlowManifold(
+        linear,
+        cloud,
+        no_profile(spread.states),
         theta,
         axes[0],
-        _tangents(spread.states, slow.states),
+        spaces[:, 0],
         _width(spread.states, axes[0]) / max(_width(states, axes[0]), 1e-300),
-        share,
+        len(slow) / len(relaxed),
         float(pace),
         ratios,
         steps,
     )
+    known = Circumstances(
+        modes,
+        float(mode_angles(spaces, linear.right_eigenvectors).median()),
+        found.slow_share,
+        found.extent,
+        found.filled,
+    )
+    evidence = judge(cloud, known)
+    return replace(
+        found, evidence=evidence, profile=_profile(dynamics, linear, evidence.shape)
+    )
 
 
-def random_cosines(dim: int, edges: Tensor, *, span: int = 1) -> Tensor:
-    """Share of random unit vectors whose |cos| with a fixed line falls in each bin.
-
-    In d dimensions cos^2 with a subspace of s dimensions is Beta(s/2, (d - s)/2); in
-    a whole space every vector lies. This is what alignments of unrelated directions
-    look like.
-
-    Args:
-        dim: d, at least 1.
-        edges: increasing edges (b + 1,) of the bins, from 0 to 1.
-        span: s, 1 for a line and 2 for a plane.
-
-    Returns:
-        Shares (b,), which sum to 1.
-
-    Example:
-        >>> import torch
-        >>> edges = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
-        >>> [round(share, 3) for share in random_cosines(3, edges).tolist()]
-        [0.5, 0.5]
-        >>> [round(share, 3) for share in random_cosines(100, edges).tolist()]
-        [1.0, 0.0]
-    """
-    _checks.check_positive("dim", dim)
-    squares = edges.detach().cpu().double().numpy() ** 2
-    if dim <= span:
-        below = (squares >= 1).astype(float)
-    else:
-        below = betainc(span / 2, (dim - span) / 2, squares)
-    return torch.from_numpy(np.diff(below)).to(edges)
+def _theta(states: States, axis: Tensor, shape: Shape) -> PerPoint:
+    """Coordinate of each state along the manifold, from -1 to 1."""
+    if shape is not Shape.RING:
+        return line_coordinate(states, axis)
+    points = states.cpu().numpy()
+    way = find_backbone(points)
+    around = place_along(points, points[way], closed=True)
+    edges = np.diff(points[[*way, way[0]]], axis=0)
+    angles = 2 * around / np.linalg.norm(edges, axis=1).sum() - 1
+    return torch.from_numpy(angles).to(states)
 
 
-def _theta(states: States, axis: Tensor) -> PerPoint:
-    """Coordinate along the manifold in [-1, 1], growing along the main axis."""
-    along = (states - states.mean(0)) @ axis
-    if len(states) > NEIGHBOURS + 1:
-        embedded = _locally_linear(states)
-        if embedded is not None:
-            ranks = along.argsort().argsort().to(embedded)
-            found = embedded.argsort().argsort().to(embedded)
-            agreement = torch.corrcoef(torch.stack([ranks, found]))[0, 1]
-            # An embedding that folds the line back on itself is worse than the axis.
-            if float(agreement.abs()) > 0.9:
-                along = embedded * agreement.sign()
-    return 2 * _unit_range(along) - 1
-
-
-def _unit_range(along: PerPoint) -> PerPoint:
-    """Shift and scale values to [0, 1]."""
-    low, high = along.min(), along.max()
-    width = (high - low).clamp_min(torch.finfo(along.dtype).tiny)
-    shares: PerPoint = (along - low) / width
-    return shares
+def _profile(
+    dynamics: DynamicsMap, linear: Linearization, shape: Shape
+) -> SpeedProfile:
+    """Speeds along the longest way through points in the order of theta."""
+    states = linear.points.states
+    if shape not in (Shape.LINE, Shape.RING):
+        return no_profile(states)
+    way = find_backbone(states.cpu().numpy())
+    rows = torch.tensor(way if way[0] < way[-1] else way[::-1]).to(states.device)
+    motion = slow_part(dynamics.residual(states, linear.points.inputs), linear)
+    closed = shape is Shape.RING
+    return measure_speeds(states[rows], motion[rows], rows, closed=closed)
 
 
 def _width(states: States, axis: Tensor) -> float:
@@ -304,53 +327,11 @@ def _width(states: States, axis: Tensor) -> float:
     return float(along.max() - along.min())
 
 
-def _locally_linear(states: States) -> PerPoint | None:
-    """One coordinate by locally linear embedding; None where neighbours form islands.
-
-    Islands would each collapse to a point of their own.
-    """
-    from scipy.sparse.csgraph import connected_components
-    from sklearn.manifold import LocallyLinearEmbedding
-    from sklearn.neighbors import kneighbors_graph
-
-    points = states.cpu().numpy()
-    if (
-        connected_components(kneighbors_graph(points, NEIGHBOURS), directed=False)[0]
-        > 1
-    ):
-        return None
-    embedding = LocallyLinearEmbedding(
-        n_neighbors=NEIGHBOURS, n_components=1, eigen_solver="dense", reg=1e-3
-    )
-    with warnings.catch_warnings():
-        # Points on an exact line give singular neighbourhoods, which `reg` mends.
-        warnings.simplefilter("ignore")
-        values = embedding.fit_transform(points)[:, 0]
-    return torch.from_numpy(np.ascontiguousarray(values)).to(states)
-
-
-def _tangents(states: States, cloud: OtherStates) -> States:
-    """Main direction of each state's nearest neighbours in the cloud."""
-    count = min(NEIGHBOURS, len(cloud))
-    near = torch.cdist(states, cloud).topk(count, largest=False).indices
-    patches = cloud[near]
-    centred = patches - patches.mean(1, keepdim=True)
-    tangents: States = torch.linalg.svd(centred, full_matrices=False)[2][:, 0]
-    return tangents
-
-
 def _principal_axes(states: States) -> tuple[Tensor, Tensor]:
     _, sizes, axes = torch.linalg.svd(states - states.mean(0), full_matrices=False)
     variances = sizes**2
     total = variances.sum().clamp_min(torch.finfo(states.dtype).tiny)
     return axes, variances / total
-
-
-def _cosines(axes: Float[Tensor, "m 2 d"], directions: States) -> PerPoint:
-    """|cos| of unit directions with the line or plane that orthonormal axes span."""
-    along = (axes @ directions[:, :, None])[..., 0]
-    cosines: PerPoint = along.norm(dim=1).clamp(max=1)  # rounding may leave 1 + eps
-    return cosines
 
 
 def _nanmedian(values: Tensor) -> float:
@@ -373,8 +354,18 @@ def _empty(relaxed: FixedPoints, dynamics: DynamicsMap, steps: int) -> SlowManif
         vectors,
         states.new_zeros(0),
     )
-    nothing = states.new_zeros(0)
+    none_yet = states.new_zeros(0)
     axis = states.new_zeros(d)
     return SlowManifold(
-        linearization, nothing, axis, states, 0.0, 0.0, float("nan"), nothing, steps
+        linearization,
+        nothing("no state stays slow", states),
+        no_profile(states),
+        none_yet,
+        axis,
+        states,
+        0.0,
+        0.0,
+        float("nan"),
+        none_yet,
+        steps,
     )

@@ -138,7 +138,8 @@ def test_cutting_the_batch_changes_nothing(case: Case, size: int, given: bool) -
         (models.every_step, (3, 1), [(3, 1)] * 4),
         (models.every_step, [(0, 1), (3, 1), (6, 0), (2, 2)], None),
     ],
-    ids=str,
+    # Not `str`: functions would be named by an address, which workers disagree on.
+    ids=["int", "tensor of one", "tensor", "list", "tuple", "list of tuples"],
 )
 def test_every_form_of_target_selects_for_each_example(
     case: Case, read: Any, target: Any, each: Any

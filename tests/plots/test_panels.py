@@ -220,6 +220,10 @@ def test_strokes_follow_the_leading_eigenvector(analysis: Analysis) -> None:
     along = segments[:, 1] - segments[:, 0]
     leading = slow.linearization.right_eigenvectors[:, :, 0].real @ visits.axes.T
     crossed = along[:, 0] * leading[:, 1].numpy() - along[:, 1] * leading[:, 0].numpy()
+    # The axes of a pair that turns are tested with the manifold.
+    single = slow.linearization.eigenvalues[:, 0].imag.numpy() == 0
+    assert single.sum() > 30
+    crossed = crossed[single]
     assert crossed == pytest.approx(0, abs=1e-12)
 
 

@@ -128,4 +128,4 @@ def test_states_of_a_cycle_and_a_sample_of_a_ring_are_drawn() -> None:
         drawn = [line.get_xydata() for line in ax.lines if len(line.get_xydata())]
         drawn += [np.asarray(dots.get_offsets()) for dots in ax.collections]
         sizes = {len(part) for part in drawn}
-        assert {9} <= sizes if graph.cycles else len(graph.continua[0].points) in sizes
+        assert {9} <= sizes if graph.endings else len(graph.continua[0].points) in sizes

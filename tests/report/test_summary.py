@@ -15,7 +15,8 @@ from torch import Tensor
 import captum_dynamics as cd
 from captum_dynamics.analysis import Analysis
 from captum_dynamics.report import write_report
-from captum_dynamics.topology import SlowManifold, trace_slow_manifold
+from captum_dynamics.testing.systems import perturbed_ring
+from captum_dynamics.topology import Shape, SlowManifold, trace_slow_manifold
 from tests.analyses import small_analysis, with_nan, without_any_point
 
 WIDTH = 6
@@ -145,7 +146,7 @@ def test_ends_that_are_no_known_point_are_told_apart() -> None:
     points = cd.find_fixed_points(grows, start, torch.zeros(1, 0)).unique()
     graph = cd.connect(grows, cd.linearize(grows, points), basin_samples=4)
     told = graph.summary()
-    assert "0 -> 1 (runs off): 1 of 2 directions" in told
+    assert "0 -> 1 (unbounded direction: h[0], grows" in told
     assert "no known attractor: 100.0% of sampled states" in told
 
 
@@ -159,7 +160,32 @@ def test_multipliers_that_turn_are_told_as_pairs() -> None:
     assert "leading multiplier 0.9000 (a pair that turns once in 8.0 steps);" in told
 
 
+def test_a_ring_is_told_with_its_reason_and_its_drift() -> None:
+    system = perturbed_ring()
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(200, 2, generator=generator, dtype=torch.float64)
+    ring = trace_slow_manifold(
+        system.dynamics, states, torch.zeros(1, 0), task_step=0.5
+    )
+    given = small_analysis()
+    visits = replace(given.visits, axes=torch.eye(2).double())
+    flat = replace(given, manifold=ring, visits=visits, readout=torch.ones(2).double())
+    told = paragraph(flat, "SLOW POINTS")
+    assert "They lie on a ring: a ring attractor, because they have one" in told
+    assert "its speed changes sign at 4 places, 2 of them stable." in told
+    assert re.search(r"by a tenth of its length in \d+ steps", told)
+
+
+def test_without_gudhi_an_undecided_shape_says_so() -> None:
+    given = small_analysis().manifold
+    evidence = replace(given.evidence, shape=Shape.UNDECIDED, homology=False)
+    blind = replace(small_analysis(), manifold=replace(given, evidence=evidence))
+    assert "gudhi is not installed" in paragraph(blind, "SLOW POINTS")
+
+
 def test_slow_points_in_one_place_are_told_as_such() -> None:
-    shrunk = replace(small_analysis().manifold, extent=1e-9)
+    given = small_analysis().manifold
+    evidence = replace(given.evidence, shape=Shape.PLACES)
+    shrunk = replace(given, evidence=evidence)
     told = paragraph(replace(small_analysis(), manifold=shrunk), "SLOW POINTS")
-    assert told.endswith("in one or a few separate places: no line attractor.")
+    assert "in one or a few separate places: no line attractor, because" in told

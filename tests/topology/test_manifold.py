@@ -12,7 +12,9 @@ import torch
 import captum_dynamics as cd
 from captum_dynamics.spreading import farthest_points
 from captum_dynamics.topology import Shape, SlowManifold, trace_slow_manifold
-from captum_dynamics.topology.manifold import _locally_linear
+from captum_dynamics.topology._judge import Circumstances, judge
+from captum_dynamics.topology._slow_modes import SlowModes
+from captum_dynamics.topology._theta import locally_linear
 
 NONE = torch.zeros(1, 0, dtype=torch.float64)
 
@@ -34,7 +36,7 @@ def cloud(count: int = 200, width: int = 5) -> torch.Tensor:
 
 
 def test_a_line_is_called_a_line_with_its_time_constant() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0, steps=50)
     assert slow.shape is Shape.LINE
     assert slow.memory == pytest.approx(999.5, rel=1e-6)
     assert slow.slow_share == 1.0
@@ -43,17 +45,18 @@ def test_a_line_is_called_a_line_with_its_time_constant() -> None:
 
 
 def test_theta_orders_points_along_the_main_axis() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0, steps=50)
     along = slow.points.states @ slow.axis
     assert bool((along.diff() > 0).all())
     assert (float(slow.theta[0]), float(slow.theta[-1])) == (-1.0, 1.0)
 
 
-def test_a_plane_of_slow_points_is_not_called_a_line() -> None:
+def test_a_plane_of_slow_points_is_called_a_plane() -> None:
     rates = torch.tensor([0.9991, 0.9990, 0.2], dtype=torch.float64)
     plane = cd.FunctionAdapter(lambda h, x: rates * h, 3, 0)
-    slow = trace_slow_manifold(plane, cloud(width=3), NONE, task_step=1.0)
-    assert slow.shape is Shape.UNDECIDED
+    slow = trace_slow_manifold(plane, cloud(width=3), NONE, task_step=1.0, steps=50)
+    assert slow.shape is Shape.PLANE
+    assert (slow.evidence.slow_modes, slow.evidence.dimension) == (2, 2)
 
 
 def test_a_layer_without_slow_states_has_no_shape() -> None:
@@ -67,7 +70,9 @@ def test_a_layer_without_slow_states_has_no_shape() -> None:
 
 def test_growing_modes_are_told_apart_and_not_averaged() -> None:
     grow = cd.FunctionAdapter(lambda h, x: 1.001 * h, 1, 0)
-    slow = trace_slow_manifold(grow, 0.1 * cloud(width=1), NONE, task_step=1.0)
+    slow = trace_slow_manifold(
+        grow, 0.1 * cloud(width=1), NONE, task_step=1.0, steps=50
+    )
     assert slow.growing_share == 1.0
     assert slow.memory != slow.memory  # NaN: nothing decays
 
@@ -82,13 +87,45 @@ def test_embedding_declines_islands_that_it_would_collapse() -> None:
     along = torch.linspace(0, 1, 60, dtype=torch.float64)[:, None]
     one = torch.cat([along, along**2], dim=1)
     two = torch.cat([one, one + 50])
-    assert _locally_linear(two) is None
-    assert _locally_linear(one) is not None
+    assert locally_linear(two) is None
+    assert locally_linear(one) is not None
 
 
-def test_a_line_that_few_states_reach_is_undecided() -> None:
+AGREED = Circumstances(SlowModes(1, 100.0, 0.3), 0.0, 0.9, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"slow_share": 0.05}, "only 5% of the visited states stay slow"),
+        ({"filled": 0.5}, "fill only 50% of the line"),
+        ({"modes": SlowModes(0, 1.7, 0.9)}, "no gap"),
+        ({"modes": SlowModes(2, 9.0, 0.5)}, "have 1 dimensions, but 2 modes are slow"),
+        ({"angle": 16.0}, "leave the points by 16 degrees"),
+        ({"angle": math.nan}, "leave the points"),
+    ],
+)
+def test_a_line_that_the_dynamics_do_not_confirm_is_undecided(
+    change: dict[str, float], reason: str
+) -> None:
     slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
-    assert replace(slow, slow_share=0.05).shape is Shape.UNDECIDED
+    assert judge(slow.evidence, AGREED).shape is Shape.LINE
+    found = judge(slow.evidence, replace(AGREED, **change))
+    assert found.shape is Shape.UNDECIDED
+    assert reason in found.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"extent": 0.09}, "9.0% of the range"), ({"filled": 0.2}, "20% of their own")],
+)
+def test_points_that_cover_little_are_places(
+    change: dict[str, float], reason: str
+) -> None:
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    found = judge(slow.evidence, replace(AGREED, **change))
+    assert found.shape is Shape.PLACES
+    assert reason in found.reason
 
 
 def spiral(rate: float = 0.999, angle: float = 0.3) -> cd.FunctionAdapter:
@@ -110,7 +147,7 @@ SHEAR = torch.tensor(
 
 def spiral_manifold() -> SlowManifold:
     return trace_slow_manifold(
-        spiral(), 0.1 * cloud(width=4), NONE, task_step=1.0, q_slow=1.0
+        spiral(), 0.1 * cloud(width=4), NONE, task_step=1.0, steps=50, q_slow=1.0
     )
 
 
@@ -153,7 +190,7 @@ def test_leading_axes_are_those_of_the_ellipse_that_the_mode_draws() -> None:
 
 
 def test_a_real_mode_spans_a_line_alone() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0)
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=1.0, steps=50)
     assert slow.leading_axes.shape == (len(slow), 2, 5)
     assert not bool(slow.leading_axes[:, 1].any())
     torch.testing.assert_close(
@@ -178,11 +215,13 @@ def test_random_directions_fall_in_bins_as_drawn_ones_do(
 
 
 def no_turn() -> SlowManifold:
-    return trace_slow_manifold(line(width=4), cloud(width=4), NONE, task_step=1.0)
+    return trace_slow_manifold(
+        line(width=4), cloud(width=4), NONE, task_step=1.0, steps=50
+    )
 
 
 def test_a_layer_that_does_not_move_in_use_has_no_speed_ratio() -> None:
-    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=0.0)
+    slow = trace_slow_manifold(line(), cloud(), NONE, task_step=0.0, steps=50)
     assert math.isnan(slow.speed_ratio)
 
 
@@ -190,7 +229,9 @@ def falling(rates: list[float]) -> SlowManifold:
     """Relax a cloud on h' = r h: all of it falls to zero, along the slowest mode."""
     factors = torch.tensor(rates, dtype=torch.float64)
     dynamics = cd.FunctionAdapter(lambda h, x: factors * h, len(rates), 0)
-    return trace_slow_manifold(dynamics, cloud(width=len(rates)), NONE, task_step=1.0)
+    return trace_slow_manifold(
+        dynamics, cloud(width=len(rates)), NONE, task_step=1.0, steps=50
+    )
 
 
 def test_states_that_all_end_in_one_place_are_no_line() -> None:
@@ -206,7 +247,7 @@ def test_states_that_end_in_two_places_are_no_line() -> None:
     switch = cd.FunctionAdapter(
         lambda h, x: torch.stack([torch.tanh(2 * h[:, 0]), 1e-3 * h[:, 1]], 1), 2, 0
     )
-    slow = trace_slow_manifold(switch, cloud(width=2), NONE, task_step=1.0)
+    slow = trace_slow_manifold(switch, cloud(width=2), NONE, task_step=1.0, steps=50)
     assert slow.gap > 3
     assert slow.extent > 0.1
     assert slow.filled == 0.2

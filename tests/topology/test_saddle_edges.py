@@ -19,7 +19,8 @@ from captum_dynamics.topology import AuditVerdict
 from captum_dynamics.topology._attracting import attracting_sets
 from captum_dynamics.topology._deadline import Deadline
 from captum_dynamics.topology._flow import Flow
-from captum_dynamics.topology._landing import Saddle, land, saddle
+from captum_dynamics.topology._landing import land
+from captum_dynamics.topology._saddle import Saddle, saddle
 
 DATA = Path(__file__).parents[1] / "data"
 SEED = torch.Generator().manual_seed(0)
