@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from captum.attr import GradientAttribution
@@ -35,6 +35,7 @@ class Fitted:
 
 
 Gradients = Callable[[FittedEstimator, RunPair], InputSequences]
+Self = TypeVar("Self", bound="EstimatedAttribution")
 
 
 class EstimatedAttribution(RecurrentAttribution, GradientAttribution):  # type: ignore[misc]
@@ -62,14 +63,14 @@ class EstimatedAttribution(RecurrentAttribution, GradientAttribution):  # type: 
 
     @torch.inference_mode(False)
     def fit(
-        self,
+        self: Self,
         inputs: Tensor | tuple[Tensor, ...],
         target: Target = None,
         additional_forward_args: Any = None,
         *,
         generator: torch.Generator | None = None,
         internal_batch_size: int | None = None,
-    ) -> EstimatedAttribution:
+    ) -> Self:
         """Fit the reference input and the estimator to calibration data, once.
 
         Without it each call of `attribute` fits them to its own inputs.
