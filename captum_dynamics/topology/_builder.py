@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from captum_dynamics._shares import wilson_interval
-from captum_dynamics._typing import Counts, Mask, OneState, States
+from captum_dynamics._typing import OneState, States
 from captum_dynamics.completeness import audit_indices
-from captum_dynamics.fixed_points import Kind
-from captum_dynamics.linearization import Linearization
-from captum_dynamics.regimes import Ending, classify_runs
+from captum_dynamics.regimes import classify_runs
 from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._deadline import OutOfTimeError
 from captum_dynamics.topology._destinations import AT_REST, UNRESOLVED, Destinations
 from captum_dynamics.topology._edge_tracking import PASSAGE
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._known import Known
 from captum_dynamics.topology._nodes import (
     continuum_data,
     ending_data,
@@ -46,46 +45,10 @@ from captum_dynamics.topology._unstable import (
     sphere,
     unstable_frame,
 )
-from captum_dynamics.topology.continua import CENTRE, Continuum
 from captum_dynamics.topology.graph import ATTRACTING, FixedPointGraph
 
 Found = TypeVar("Found")
 MOST_RUNS = 16  # followed to say why an end is unresolved
-
-
-@dataclass(frozen=True, eq=False)
-class Known:
-    """All that a graph can connect under one input.
-
-    Attributes:
-        linearization: points, and one for each continuum.
-        continua: in the order of the nodes, the last of the linearization's.
-        endings: cycles and other sets that attract; their nodes follow.
-    """
-
-    linearization: Linearization
-    continua: tuple[Continuum, ...] = ()
-    endings: tuple[Ending, ...] = ()
-
-    @property
-    def fixed(self) -> Mask:
-        """Which rows of the linearization are fixed (n,)."""
-        return self.linearization.points.kind == Kind.FIXED
-
-    @property
-    def unstable_dims(self) -> Counts:
-        """Directions (n,) that leave each point, or the continuum it stands for."""
-        dims = self.linearization.unstable_dims.clone()
-        for continuum in self.continua:
-            dims[continuum.node] = continuum.unstable_dim(self.linearization)
-        return dims
-
-    def frame(self, row: int, largest: float) -> UnstableFrame:
-        """The unstable axes of one point."""
-        linearization = self.linearization
-        if row in {continuum.node for continuum in self.continua}:
-            linearization = replace(linearization, margin=CENTRE)
-        return unstable_frame(linearization, row, largest=largest)
 
 
 @dataclass(eq=False)

@@ -15,13 +15,14 @@ from captum_dynamics.linearization import linearize
 from captum_dynamics.merging import connected_groups
 from captum_dynamics.regimes import classify_runs
 from captum_dynamics.spreading import farthest_points
-from captum_dynamics.topology._builder import Known
+from captum_dynamics.topology._known import Known
 from captum_dynamics.topology._nodes import MOVING
 from captum_dynamics.topology._saddle_cycles import find_saddle_cycles
 from captum_dynamics.topology.audit import GraphAudit
 from captum_dynamics.topology.continua import gather_continua
 
 MOST_ENDS = 64  # loose ends searched from, well spread
+MOST_RUNS = 16  # of them followed for long, where no search finds a point
 MOST_PAIRS = 1024  # of points, between which searches start
 
 
@@ -51,7 +52,8 @@ def follow_ends(dynamics: DynamicsMap, known: Known, ends: States) -> Known:
     fresh = _fresh(dynamics, known, ends)
     if len(fresh):
         return extended(dynamics, known, fresh)
-    regimes = classify_runs(dynamics, ends, known.linearization.points.inputs[:1])
+    inputs = known.linearization.points.inputs[:1]
+    regimes = classify_runs(dynamics, ends[:MOST_RUNS], inputs)
     fresh_sets = [ending for ending in regimes.endings if ending.regime in MOVING]
     if not fresh_sets:
         return known

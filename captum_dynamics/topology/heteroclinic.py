@@ -13,10 +13,11 @@ from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.topology._attracting import attracting_sets, check_one_input
-from captum_dynamics.topology._builder import Builder, Known
+from captum_dynamics.topology._builder import Builder
 from captum_dynamics.topology._closure import follow_ends, search_between
 from captum_dynamics.topology._deadline import Deadline
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._known import Known
 from captum_dynamics.topology.audit import AuditVerdict, audit_graph
 from captum_dynamics.topology.continua import gather_continua
 from captum_dynamics.topology.graph import FixedPointGraph

@@ -12,9 +12,10 @@ import captum_dynamics as cd
 from captum_dynamics.testing import systems
 from captum_dynamics.topology import AuditVerdict
 from captum_dynamics.topology._attracting import attracting_sets
-from captum_dynamics.topology._builder import Builder, Known
+from captum_dynamics.topology._builder import Builder
 from captum_dynamics.topology._deadline import Deadline, OutOfTimeError
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._known import Known
 
 
 def graph_from(
