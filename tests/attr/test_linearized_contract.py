@@ -88,7 +88,7 @@ def test_cutting_the_batch_changes_nothing(size: int) -> None:
         (models.every_step, (3, 1), [(3, 1)] * 4),
         (models.every_step, [(0, 1), (3, 1), (6, 0), (2, 2)], None),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_every_form_of_target_is_cut_with_its_examples(
     read: Any, target: Any, each: Any
