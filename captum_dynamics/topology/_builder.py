@@ -33,6 +33,7 @@ from captum_dynamics.topology._orbits import (
     SaddleEdge,
     closed_circles,
     more_of_each_pair,
+    sides_of,
 )
 from captum_dynamics.topology._shot_edges import shot_edges
 from captum_dynamics.topology._unstable import (
@@ -158,7 +159,9 @@ class Builder:
         dims = torch.where(self.known.fixed, self._dims, -1)
         tracked = self._in_time(
             "borders of basins",
-            partial(border_edges, flow, linear, dims, branches),
+            partial(
+                border_edges, flow, linear, dims, branches, sides_of(self._followed)
+            ),
         )
         self.border_ends += [o.end for o in tracked if o.edge.target == UNRESOLVED]
         closed, shots = closed_circles(tracked, self._followed), list[SaddleEdge]()
