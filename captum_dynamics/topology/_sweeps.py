@@ -22,7 +22,7 @@ from captum_dynamics import _linalg
 from captum_dynamics._execution import row_chunks
 from captum_dynamics.topology._flow import Flow
 
-BUDGET = 64 * 2**20  # bytes for Jacobians held at once
+BUDGET = 8 * 2**20  # bytes for Jacobians held at once; more of them is no faster
 STRIDE = 4  # steps in which rounding grows, but little
 Orbits = Float[Tensor, "t n d"]
 Jumps = Float[Tensor, "s n d"]  # s = t - 1
@@ -87,8 +87,9 @@ def _affine(
     """The maps dx -> J dx + jump, as matrices that act on (dx, 1)."""
     steps, count, width = orbits.shape
     slopes = flow.jacobians(orbits.reshape(-1, width))
-    maps = orbits.new_zeros(steps, count, width + 1, width + 1)
+    maps = orbits.new_empty(steps, count, width + 1, width + 1)
     maps[..., :width, :width] = slopes.reshape(steps, count, width, width)
     maps[..., :width, width] = jumps
+    maps[..., width, :width] = 0
     maps[..., width, width] = 1
     return maps
