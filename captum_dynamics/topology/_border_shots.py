@@ -66,7 +66,7 @@ class BorderShots:
     def shoot(
         self,
         borders: Borders,
-        paths: Sequence[Float[Tensor, "t d"]],
+        paths: Sequence[Float[Tensor, "_ d"]],
         targets: Counts,
     ) -> Passages:
         """Orbits along borders; distances are infinite where there is none.

@@ -11,9 +11,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
-from captum_dynamics._typing import Mask, States
+from captum_dynamics._typing import States
 from captum_dynamics.topology._border_shots import BorderShots
 from captum_dynamics.topology._borders import Borders, narrowed
 from captum_dynamics.topology._flow import Flow
@@ -118,7 +119,7 @@ class _Tracks:
         slowest[rows] = torch.where(slower[:, None], states, slowest[rows])
         return moved
 
-    def _look(self, rows: Tensor, states: States, between: Mask) -> None:
+    def _look(self, rows: Tensor, states: States, between: Bool[Tensor, "n m"]) -> None:
         """Note which saddle is nearest, where none was so near before."""
         known = self._shots.states
         if not len(known):

@@ -21,7 +21,7 @@ LONGEST = 4000  # steps of an arrival; a goal that needs more is left alone
 def first_ways(
     goal: Saddle,
     frames: Sequence[UnstableFrame],
-    paths: Sequence[Float[Tensor, "t d"]],
+    paths: Sequence[Float[Tensor, "_ d"]],
 ) -> Aims:
     """Ways (n,) that come near one goal, all of one length, the last states jumping.
 
@@ -48,7 +48,7 @@ def first_ways(
     )
 
 
-def paths(flow: Flow, starts: States, times: Counts) -> list[Float[Tensor, "t d"]]:
+def paths(flow: Flow, starts: States, times: Counts) -> list[Float[Tensor, "_ d"]]:
     """What states (n, d) go through in some steps (n,)."""
     states, visited = starts, [starts]
     for _ in range(int(times.max())):
