@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from captum_dynamics._typing import States
+from captum_dynamics._typing import Mask, States
 from captum_dynamics.topology._border_shots import BorderShots
 from captum_dynamics.topology._borders import Borders, narrowed
 from captum_dynamics.topology._flow import Flow
@@ -29,7 +29,7 @@ STEPS_A_STAGE = 2000
 
 
 def track(flow: Flow, borders: Borders, shots: BorderShots) -> Passages:
-    """Follow what lies between close neighbours until it comes close to a saddle.
+    """Follow what lies between neighbours until it comes close to a saddle.
 
     As soon as an orbit is found from what has been followed, that is where it comes to.
     """
@@ -57,12 +57,14 @@ class _Tracks:
     def __init__(self, flow: Flow, borders: Borders, shots: BorderShots) -> None:
         self._flow = flow
         self._shots = shots
+        wide = torch.nonzero(_apart(borders.left, borders.right))[:, 0]
+        borders = borders.put(wide, narrowed(flow, borders[wide], HALVINGS))
         self._first = self._borders = borders
         self.passages = Passages.none(borders.left)
         self._pace = torch.full_like(borders.left[:, 0], torch.inf)
         self._fits = torch.zeros_like(borders.owners, dtype=torch.bool)
         self._taken = torch.zeros_like(borders.owners)
-        self._visited: list[tuple[Tensor, States]] = []
+        self._visited = [(borders.owners[:0], borders.left[:0])]
 
     def halve(self, rows: Tensor) -> None:
         """Bring neighbours together, without leaving the border between them."""
@@ -79,8 +81,7 @@ class _Tracks:
         for _ in range(STEPS_A_STAGE):
             here, there = left[rows], right[rows]
             self._look(rows, here, between[rows])
-            apart = (here - there).norm(dim=1) > APART * (1 + here.norm(dim=1))
-            going = ~apart & (self.passages.distances[rows] > PASSAGE)
+            going = ~_apart(here, there) & (self.passages.distances[rows] > PASSAGE)
             rows = rows[going]
             if not len(rows):
                 break
@@ -132,3 +133,9 @@ class _Tracks:
         past.states[rows] = states[closer]
         past.steps[rows] = self._taken[rows]
         past.distances[rows] = away[closer]
+
+
+def _apart(left: States, right: States) -> Mask:
+    """Which neighbours (n,) are too far from each other."""
+    far: Mask = (left - right).norm(dim=1) > APART * (1 + left.norm(dim=1))
+    return far

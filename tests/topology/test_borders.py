@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -82,7 +83,8 @@ def slow_square() -> tuple[cd.DynamicsMap, torch.Tensor]:
     return cd.FunctionAdapter(step, 3, 0), torch.stack(states)
 
 
-def test_a_border_is_followed_to_a_saddle_that_is_slow_to_reach() -> None:
+def slow_borders(spread: float) -> tuple[Borders, BorderShots]:
+    """Neighbours on both sides of y > 0 and y < 0, where x = 0, beside the centre."""
     dynamics, states = slow_square()
     points = cd.find_fixed_points(dynamics, states, torch.zeros(1, 0))
     linear = cd.linearize(dynamics, points)
@@ -90,24 +92,28 @@ def test_a_border_is_followed_to_a_saddle_that_is_slow_to_reach() -> None:
     assert dims.tolist() == [0, 1, 0, 1, 2, 1, 0, 1, 0]
     flow, centre = flow_of(linear, dynamics), 4
     frame = Known(linear).frame(centre, SURROUNDING_STEP)
-    # Neighbours on both sides of the directions y > 0 and y < 0, where x = 0.
-    angles = torch.tensor([1.5, 1.6, -1.6, -1.5], dtype=torch.float64)
+    up, down = math.pi / 2 - 0.03, -math.pi / 2 - 0.03
+    angles = torch.tensor([up, up + spread, down, down + spread], dtype=torch.float64)
     ends = linear.points.states[centre] + 1e-5 * torch.stack(
         [angles.cos(), angles.sin(), torch.zeros_like(angles)], 1
     )
-    borders = between(flow, ends[::2], ends[1::2])
-    borders = narrowed(flow, Borders(borders.owners + centre, *sides(borders)), 24)
+    pairs = between(flow, ends[::2], ends[1::2])
+    borders = replace(pairs, owners=pairs.owners + centre)
     saddles = torch.nonzero(dims == 1)[:, 0]
     # Saddles lie between the attractors before and after them, or three before.
     lie = {1: (0, 2), 3: (0, 6), 5: (2, 8), 7: (6, 8)}
-    shots = BorderShots(flow, linear, {centre: frame}, saddles, lie)
-    passages = track(flow, borders, shots)
-    assert saddles[passages.targets].tolist() == [5, 3]
+    return borders, BorderShots(flow, linear, {centre: frame}, saddles, lie)
+
+
+# Brought together before, and wider apart than trajectories on one border may be.
+@pytest.mark.parametrize(("spread", "halvings"), [(0.1, 24), (0.4, 0)])
+def test_a_border_is_followed_to_a_saddle_that_is_slow_to_reach(
+    spread: float, halvings: int
+) -> None:
+    borders, shots = slow_borders(spread)
+    passages = track(shots.flow, narrowed(shots.flow, borders, halvings), shots)
+    assert shots.saddles[passages.targets].tolist() == [5, 3]
     assert float(passages.distances.max()) <= 1e-4
     assert float(passages.starts[:, 0].abs().max()) < 1e-12
     least = math.log(1e-4 / float(REST) ** 2) / math.log(DECAY)
     assert bool((passages.steps >= int(least)).all())
-
-
-def sides(borders: Borders) -> tuple[torch.Tensor, ...]:
-    return borders.left, borders.right, borders.left_basins, borders.right_basins
