@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from captum_dynamics._typing import Counts, Mask
-from captum_dynamics.topology._edge_tracking import PASSAGE
 from captum_dynamics.topology._first_ways import arrival, arrival_steps
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._passages import PASSAGE
 from captum_dynamics.topology._saddle import Saddle
 from captum_dynamics.topology._shooting import Aims, shoot
 
@@ -27,14 +27,14 @@ class Bundle:
     Attributes:
         row: of the saddle, among all points.
         goal: the saddle.
-        sources: rows of the points that they leave (n,).
+        labels: what they are known by (n,): the points or borders that they leave.
         votes: number of tries (n,) that each stands for.
         aims: the ways.
     """
 
     row: int
     goal: Saddle
-    sources: Counts
+    labels: Counts
     votes: Counts
     aims: Aims
 
@@ -42,7 +42,7 @@ class Bundle:
         """Ways by index or mask."""
         return replace(
             self,
-            sources=self.sources[rows],
+            labels=self.labels[rows],
             votes=self.votes[rows],
             aims=self.aims[rows],
         )
@@ -63,7 +63,7 @@ class Bundle:
             return self
         steps = arrival_steps(self.goal, self.ends, within)
         if steps is None:
-            return self[self.sources < 0]
+            return self[self.labels < 0]
         return self.longer(steps)
 
 

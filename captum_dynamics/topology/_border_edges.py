@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
 from captum_dynamics._typing import Counts
 from captum_dynamics.linearization import Linearization
-from captum_dynamics.topology._edge_tracking import (
-    NEAR,
-    PASSAGE,
-    Borders,
-    Passages,
-    split,
-    track,
-)
+from captum_dynamics.topology._border_shots import BorderShots
+from captum_dynamics.topology._borders import Borders, narrowed, split
+from captum_dynamics.topology._edge_tracking import track
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._landing import land
 from captum_dynamics.topology._orbits import (
@@ -25,11 +20,16 @@ from captum_dynamics.topology._orbits import (
     orbits,
     saddle_edge,
 )
+from captum_dynamics.topology._passages import NEAR, PASSAGE, Passages
 from captum_dynamics.topology._saddle import saddle
 from captum_dynamics.topology.continua import distances_between
 
 NEIGHBOURS = 6  # of a direction, to find those that went elsewhere
-MOST_BORDERS = 64  # tracked from one point with more than two unstable directions
+MOST_BORDERS = 64  # tried from one point with more than two unstable directions
+ALIKE = 2  # of them tracked, among those between the same two attractors
+# From a tenth of the sphere's radius or more apart, they bring neighbours to some 1e-6
+# of it: their trajectories part only after a good share of the way.
+HALVINGS = 16
 SAME_START = 1e-6  # of two borders that differ by rounding alone: they are one
 
 
@@ -39,6 +39,7 @@ def border_edges(
     linearization: Linearization,
     dims: Counts,
     branches: Sequence[Branches],
+    sides: Mapping[int, Sequence[int]],
 ) -> list[Orbit]:
     """Find the saddles on the borders of basins that directions fall into.
 
@@ -49,6 +50,7 @@ def border_edges(
         linearization: of all points.
         dims: unstable dimensions (n,) of fixed points, -1 for other points.
         branches: what is known of points with two or more unstable directions.
+        sides: the attractors that both ways from a point with one of them lead to.
 
     Returns:
         Orbits, or one of each family; the target is -1 where no known saddle came near.
@@ -58,9 +60,14 @@ def border_edges(
         return []
     circles = [_borders(b) for b in branches if b.frame.dim == 2]
     spheres = [_borders(b) for b in branches if b.frame.dim > 2]
-    borders = _joined([*([split(flow, _joined(circles))] if circles else []), *spheres])
-    passages = track(flow, borders, linearization.points.states[saddles])
-    passages = _landed(flow, linearization, saddles, passages)
+    parts = [split(flow, _joined(circles))] if circles else []
+    if spheres:
+        narrow = narrowed(flow, _joined(spheres), HALVINGS)
+        parts.append(narrow.few_of_each(ALIKE))
+    borders = _joined(parts)
+    frames = {branch.source: branch.frame for branch in branches}
+    shots = BorderShots(flow, linearization, frames, saddles, sides)
+    passages = _landed(flow, linearization, saddles, track(flow, borders, shots))
     named = torch.cat([saddles, saddles.new_tensor([-1])])
     found: list[Orbit] = []
     for branch in branches:

@@ -18,7 +18,6 @@ from captum_dynamics.regimes import classify_runs
 from captum_dynamics.topology._border_edges import border_edges
 from captum_dynamics.topology._deadline import OutOfTimeError
 from captum_dynamics.topology._destinations import AT_REST, UNRESOLVED, Destinations
-from captum_dynamics.topology._edge_tracking import PASSAGE
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._known import Known
 from captum_dynamics.topology._nodes import (
@@ -35,7 +34,9 @@ from captum_dynamics.topology._orbits import (
     SaddleEdge,
     closed_circles,
     more_of_each_pair,
+    sides_of,
 )
+from captum_dynamics.topology._passages import PASSAGE
 from captum_dynamics.topology._saddle_cycles import around, distance_to
 from captum_dynamics.topology._shot_edges import shot_edges
 from captum_dynamics.topology._unstable import (
@@ -125,7 +126,9 @@ class Builder:
         dims = torch.where(self.known.fixed, self.known.unstable_dims, -1)
         tracked = self._in_time(
             "borders of basins",
-            partial(border_edges, flow, linear, dims, branches),
+            partial(
+                border_edges, flow, linear, dims, branches, sides_of(self._followed)
+            ),
         )
         tracked = [self._to_cycle(orbit) for orbit in tracked]
         self.border_ends += [o.end for o in tracked if o.edge.target == UNRESOLVED]

@@ -8,23 +8,21 @@ trajectory for a while, and halving between where they are now takes it further
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
-from captum_dynamics._typing import Counts, Mask, OtherStates, PerPoint, States
+from captum_dynamics._typing import Mask, States
+from captum_dynamics.topology._border_shots import BorderShots
+from captum_dynamics.topology._borders import Borders, narrowed
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._passages import NEAR, PASSAGE, Passages
+from captum_dynamics.topology.continua import distances_between
 
-PASSAGE = 1e-4  # a trajectory that comes so near to a saddle is on its way there
-NEAR = 1e-2  # a passage from which the rest of the way is a matter of landing
 APART = 1e-6  # neighbours farther from each other no longer show what lies between
-# Not the middle: where a map is symmetric, that would be a state on the border itself,
-# which goes to no attractor.
-SHARE = 0.47
 HALVINGS = 26  # bring neighbours from APART to a few hundred units of rounding
-SPLITS = 24  # halvings that look for further basins between two neighbours
-LARGEST_SPLIT = 2048  # pairs; a border that needs more of them has no simple shape
 STAGES = 16
 IDLE_STAGES = 3  # that bring a trajectory no nearer to any saddle: it goes elsewhere
 STEPS_A_STAGE = 2000
@@ -32,110 +30,105 @@ LONGEST_RETURN = 8  # steps after which a border state on a cycle may be back
 RETURNED = 1e-5  # distance, times 1 + |h|, at which it is; it is known to APART
 
 
-@dataclass(frozen=True, eq=False)
-class Borders:
-    """Pairs of neighbours that go to different attractors, one pair a row.
+def track(flow: Flow, borders: Borders, shots: BorderShots) -> Passages:
+    """Follow what lies between neighbours until it comes close to a saddle.
 
-    Attributes:
-        owners: row of the point that each pair starts from.
-        left: the one state (n, d).
-        right: the other.
-        left_basins: attractor that `left` goes to.
-        right_basins: attractor that `right` goes to.
+    As soon as an orbit is found from what has been followed, that is where it comes to.
     """
-
-    owners: Counts
-    left: States
-    right: States
-    left_basins: Counts
-    right_basins: Counts
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self.owners)
-
-    def __getitem__(self, rows: Tensor) -> Borders:
-        """Pairs by index or mask."""
-        return Borders(
-            self.owners[rows],
-            self.left[rows],
-            self.right[rows],
-            self.left_basins[rows],
-            self.right_basins[rows],
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Passages:
-    """Where border trajectories came to, one a row.
-
-    Attributes:
-        starts: their first states (n, d).
-        targets: saddle (n,) that came nearest, a row of those given, or -1.
-        distances: closest passage (n,) by that saddle.
-        steps: steps (n,) until then.
-        states: where they were then (n, d).
-        ends: where they were last (n, d).
-    """
-
-    starts: States
-    targets: Counts
-    distances: PerPoint
-    steps: Counts
-    states: States
-    ends: States
-
-
-def split(flow: Flow, borders: Borders) -> Borders:
-    """Narrow pairs down; where a third basin lies between, both its borders stay."""
-    for _ in range(SPLITS):
-        if not 0 < len(borders) <= LARGEST_SPLIT:
-            break
-        middle = _between(borders.left, borders.right)
-        basins = flow.basins(middle)
-        before = Borders(
-            borders.owners, borders.left, middle, borders.left_basins, basins
-        )
-        after = Borders(
-            borders.owners, middle, borders.right, basins, borders.right_basins
-        )
-        kept = [part[part.left_basins != part.right_basins] for part in (before, after)]
-        borders = Borders(
-            *(
-                torch.cat([getattr(part, name) for part in kept])
-                for name in Borders.__dataclass_fields__
-            )
-        )
-    return borders
-
-
-def track(flow: Flow, borders: Borders, saddles: OtherStates) -> Passages:
-    """Follow what lies between the neighbours until it comes close to a saddle."""
-    tracks = _Tracks(flow, borders, saddles)
-    active = torch.arange(len(borders), device=saddles.device)
-    starts = borders.left.clone()
+    tracks = _Tracks(flow, borders, shots)
+    active = torch.arange(len(borders), device=borders.owners.device)
+    idle = torch.zeros_like(active)
     for stage in range(STAGES):
         if not len(active):
             break
-        tracks.halve(active)
-        if stage == 0:
-            starts[active] = tracks.left[active]
-        before = tracks.distances[active]
+        before = tracks.passages.distances[active]
+        if stage > 0:
+            tracks.halve(active)
         tracks.advance(active)
-        closer = tracks.distances[active] < before
-        if not len(saddles):
-            closer = ~_settled(flow, tracks.left[active], starts[active])
-        tracks.idle[active] = torch.where(closer, 0, tracks.idle[active] + 1)
-        going = tracks.distances[active] > NEAR
-        active = active[going & (tracks.idle[active] < IDLE_STAGES)]
-    return Passages(
-        starts,
-        tracks.targets,
-        tracks.distances,
-        tracks.steps,
-        tracks.nearest,
-        tracks.left,
-    )
+        closer = tracks.passages.distances[active] < before
+        if not len(shots.saddles):
+            ends, starts = tracks.passages.ends[active], tracks.passages.starts[active]
+            closer = ~_settled(flow, ends, starts)
+        tracks.shoot(active[closer])
+        idle[active] = torch.where(closer, 0, idle[active] + 1)
+        going = tracks.passages.distances[active] > NEAR
+        active = active[going & (idle[active] < IDLE_STAGES)]
+    return tracks.passages
+
+
+class _Tracks:
+    """Pairs of neighbours on their way, and the closest passage of each so far."""
+
+    def __init__(self, flow: Flow, borders: Borders, shots: BorderShots) -> None:
+        self._flow = flow
+        self._shots = shots
+        wide = torch.nonzero(_apart(borders.left, borders.right))[:, 0]
+        borders = borders.put(wide, narrowed(flow, borders[wide], HALVINGS))
+        self._first = self._borders = borders
+        self.passages = Passages.none(borders.left)
+        self._fits = torch.zeros_like(borders.owners, dtype=torch.bool)
+        self._taken = torch.zeros_like(borders.owners)
+        self._visited = [(borders.owners[:0], borders.left[:0])]
+
+    def halve(self, rows: Tensor) -> None:
+        """Bring neighbours together, without leaving the border between them."""
+        pairs = narrowed(self._flow, self._borders[rows], HALVINGS)
+        self._borders = self._borders.put(rows, pairs)
+
+    def advance(self, rows: Tensor) -> None:
+        """Iterate neighbours for as long as they stay together."""
+        given, left = rows, self._borders.left.clone()
+        right = self._borders.right.clone()
+        between = self._shots.lie_between(self._borders)
+        self._fits = between.any(1)
+        # Where no saddle is known that fits, any may come near on the way elsewhere.
+        between = between | ~self._fits[:, None]
+        for _ in range(STEPS_A_STAGE):
+            here, there = left[rows], right[rows]
+            self._look(rows, here, between[rows])
+            going = ~_apart(here, there) & (self.passages.distances[rows] > PASSAGE)
+            rows = rows[going]
+            if not len(rows):
+                break
+            left[rows] = self._flow.step(here[going])
+            right[rows] = self._flow.step(there[going])
+            self._taken[rows] += 1
+            self._visited.append((rows, left[rows]))
+        self._borders = replace(self._borders, left=left, right=right)
+        self.passages.ends[given] = left[given]
+
+    def shoot(self, rows: Tensor) -> None:
+        """Put orbits in the place of what has been followed, where there are any."""
+        rows = rows[self._fits[rows]]
+        if not len(rows):
+            return
+        starts = self.passages.starts
+        owners = torch.cat([owners for owners, _ in self._visited])
+        visited = torch.cat([states for _, states in self._visited])
+        paths = [
+            torch.cat([starts[row, None], visited[owners == row]])[: step + 1]
+            for row, step in zip(
+                rows.tolist(), self.passages.steps[rows].tolist(), strict=True
+            )
+        ]
+        targets = self.passages.targets[rows]
+        found = self._shots.shoot(self._first[rows], paths, targets)
+        done = found.distances <= PASSAGE
+        self.passages = self.passages.put(rows[done], found[done])
+
+    def _look(self, rows: Tensor, states: States, between: Bool[Tensor, "n m"]) -> None:
+        """Note which saddle is nearest, where none was so near before."""
+        known = self._shots.states
+        if not len(known):
+            return
+        away = distances_between(states, known)
+        away, nearest = torch.where(between, away, torch.inf).min(1)
+        past = self.passages
+        rows = rows[closer := away < past.distances[rows]]
+        past.targets[rows] = nearest[closer]
+        past.states[rows] = states[closer]
+        past.steps[rows] = self._taken[rows]
+        past.distances[rows] = away[closer]
 
 
 def _settled(flow: Flow, states: States, starts: States) -> Mask:
@@ -150,58 +143,7 @@ def _settled(flow: Flow, states: States, starts: States) -> Mask:
     return settled
 
 
-class _Tracks:
-    """Pairs of neighbours on their way, and the closest passage of each so far."""
-
-    def __init__(self, flow: Flow, borders: Borders, saddles: OtherStates) -> None:
-        self._flow = flow
-        self._saddles = saddles
-        self._basins = borders.left_basins
-        self.left, self.right = borders.left.clone(), borders.right.clone()
-        self.targets = torch.full_like(borders.owners, -1)
-        self.distances = torch.full_like(borders.left[:, 0], torch.inf)
-        self.steps = torch.zeros_like(borders.owners)
-        self.nearest = borders.left.clone()
-        self.idle = torch.zeros_like(borders.owners)
-        self._taken = torch.zeros_like(borders.owners)
-
-    def halve(self, rows: Tensor) -> None:
-        """Bring neighbours together, without leaving the border between them."""
-        left, right = self.left[rows], self.right[rows]
-        for _ in range(HALVINGS):
-            middle = _between(left, right)
-            same = (self._flow.basins(middle) == self._basins[rows])[:, None]
-            left = torch.where(same, middle, left)
-            right = torch.where(same, right, middle)
-        self.left[rows], self.right[rows] = left, right
-
-    def advance(self, rows: Tensor) -> None:
-        """Iterate neighbours for as long as they stay together."""
-        for _ in range(STEPS_A_STAGE):
-            left, right = self.left[rows], self.right[rows]
-            self._look(rows, left)
-            apart = (left - right).norm(dim=1) > APART * (1 + left.norm(dim=1))
-            going = ~apart & (self.distances[rows] > PASSAGE)
-            rows = rows[going]
-            if not len(rows):
-                break
-            self.left[rows] = self._flow.step(left[going])
-            self.right[rows] = self._flow.step(right[going])
-            self._taken[rows] += 1
-
-    def _look(self, rows: Tensor, states: States) -> None:
-        """Note which saddle is nearest, where none was so near before."""
-        if not len(self._saddles):
-            return
-        away, nearest = torch.cdist(
-            states, self._saddles, compute_mode="donot_use_mm_for_euclid_dist"
-        ).min(1)
-        closer = away < self.distances[rows]
-        self.targets[rows] = torch.where(closer, nearest, self.targets[rows])
-        self.nearest[rows] = torch.where(closer[:, None], states, self.nearest[rows])
-        self.steps[rows] = torch.where(closer, self._taken[rows], self.steps[rows])
-        self.distances[rows] = torch.minimum(away, self.distances[rows])
-
-
-def _between(left: States, right: States) -> States:
-    return left + SHARE * (right - left)
+def _apart(left: States, right: States) -> Mask:
+    """Which neighbours (n,) are too far from each other."""
+    far: Mask = (left - right).norm(dim=1) > APART * (1 + left.norm(dim=1))
+    return far

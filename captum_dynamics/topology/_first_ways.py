@@ -19,30 +19,18 @@ LONGEST = 4000  # steps of an arrival; a goal that needs more is left alone
 
 
 def first_ways(
-    flow: Flow,
     goal: Saddle,
     frames: Sequence[UnstableFrame],
-    starts: States,
-    times: Counts,
+    paths: Sequence[Float[Tensor, "_ d"]],
 ) -> Aims:
     """Ways (n,) that come near one goal, all of one length, the last states jumping.
 
     Args:
-        flow: the map.
         goal: the saddle.
         frames: the unstable axes of the point that each way leaves.
-        starts: where trajectories (n, d) start, in the unit spheres of their frames.
-        times: steps (n,) after which they come nearest to the goal.
+        paths: trajectories from the unit spheres of these frames to near the goal.
     """
-    states, visited = starts, [starts]
-    for _ in range(int(times.max())):
-        states = flow.step(states)
-        visited.append(states)
-    paths = torch.stack(visited, 1)
-    parts = [
-        _outside(frame, path[: time + 1])
-        for frame, path, time in zip(frames, paths, times.tolist(), strict=True)
-    ]
+    parts = [_outside(frame, path) for frame, path in zip(frames, paths, strict=True)]
     # An orbit along a weak direction needs time, which a trajectory that left along a
     # strong one did not take.
     length = max(*(len(way) for _, way in parts), *(frame.steps for frame in frames))
@@ -58,6 +46,18 @@ def first_ways(
         torch.stack([direction for direction, _ in parts]),
         torch.stack(full, 1),
     )
+
+
+def paths(flow: Flow, starts: States, times: Counts) -> list[Float[Tensor, "_ d"]]:
+    """What states (n, d) go through in some steps (n,)."""
+    states, visited = starts, [starts]
+    for _ in range(int(times.max())):
+        states = flow.step(states)
+        visited.append(states)
+    together = torch.stack(visited, 1)
+    return [
+        path[: time + 1] for path, time in zip(together, times.tolist(), strict=True)
+    ]
 
 
 def arrival(goal: Saddle, states: States, steps: int) -> Orbits:

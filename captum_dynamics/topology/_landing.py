@@ -15,8 +15,8 @@ from torch import Tensor
 
 from captum_dynamics import _linalg
 from captum_dynamics._typing import Counts, PerPoint, States
-from captum_dynamics.topology._edge_tracking import PASSAGE
 from captum_dynamics.topology._flow import Flow
+from captum_dynamics.topology._passages import PASSAGE
 from captum_dynamics.topology._saddle import Saddle
 
 LARGEST_JUMP = 1e-5  # of a correction, relative to 1 + |h|

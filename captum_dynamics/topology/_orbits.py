@@ -89,13 +89,18 @@ def orbits(directions: Tensor, tolerance: float) -> list[Tensor]:
     return [torch.tensor(group, device=directions.device) for group in groups]
 
 
+def sides_of(branches: Sequence[Branches]) -> dict[int, list[int]]:
+    """Where both ways lead from each point with one unstable direction, -1 unknown."""
+    return {b.source: b.basins.tolist() for b in branches if b.frame.dim == 1}
+
+
 def closed_circles(tracked: Sequence[Orbit], branches: Sequence[Branches]) -> set[int]:
     """Points with u = 2 whose tracked orbits meet again, as the edges of a cell do.
 
     Each attractor that the saddles they lead to go to is the end of an even number of
     ways. Where it is not, an orbit is missing.
     """
-    basins = {b.source: b.basins.tolist() for b in branches if b.frame.dim == 1}
+    basins = sides_of(branches)
     circles = {b.source for b in branches if b.frame.dim == 2}
     ends: dict[int, Counter[int]] = {}
     for orbit in tracked:

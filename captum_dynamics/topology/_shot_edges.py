@@ -10,10 +10,10 @@ import torch
 from captum_dynamics._typing import Counts
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.topology._arriving import Bundle, arrive, shoot_bundles
-from captum_dynamics.topology._edge_tracking import NEAR, PASSAGE
-from captum_dynamics.topology._first_ways import first_ways
+from captum_dynamics.topology._first_ways import first_ways, paths
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._orbits import Branches, Orbit, SaddleEdge, orbits
+from captum_dynamics.topology._passages import NEAR, PASSAGE
 from captum_dynamics.topology._saddle import Saddle, saddle
 from captum_dynamics.topology._tries import Tries, find_tries, worth_a_shot
 from captum_dynamics.topology._unstable import UnstableFrame
@@ -74,7 +74,7 @@ def _bundle(
     flow: Flow, goal: Saddle, tries: Tries, frames: dict[int, UnstableFrame]
 ) -> Bundle:
     leaving = [frames[source] for source in tries.sources.tolist()]
-    aims = first_ways(flow, goal, leaving, tries.starts, tries.times)
+    aims = first_ways(goal, leaving, paths(flow, tries.starts, tries.times))
     votes = torch.ones_like(tries.sources)
     return Bundle(int(tries.goals[0]), goal, tries.sources, votes, aims)
 
@@ -82,21 +82,21 @@ def _bundle(
 def _distinct(bundle: Bundle) -> Bundle:
     """One way for each orbit, with the number of ways that became it."""
     rows, votes = [], []
-    for source in torch.unique(bundle.sources):
-        own = torch.nonzero(bundle.sources == source)[:, 0]
+    for source in torch.unique(bundle.labels):
+        own = torch.nonzero(bundle.labels == source)[:, 0]
         # First states lie on one sphere, so that one orbit is one sequence of states.
         sequences = bundle.aims.orbits[:, own].movedim(1, 0).flatten(1)
         for group in orbits(sequences, SAME_ORBIT):
             rows.append(int(own[group[0]]))
             votes.append(len(group))
-    chosen = torch.tensor(rows, dtype=torch.long, device=bundle.sources.device)
+    chosen = torch.tensor(rows, dtype=torch.long, device=bundle.labels.device)
     return replace(bundle[chosen], votes=chosen.new_tensor(votes))
 
 
 def _edges(bundle: Bundle, tries: Tries) -> list[SaddleEdge]:
     away = (bundle.aims.orbits - bundle.goal.state).norm(dim=2)
     edges = []
-    for row, source in enumerate(bundle.sources.tolist()):
+    for row, source in enumerate(bundle.labels.tolist()):
         tried = int(tries.between(source, bundle.row).sum())
         steps = int(torch.nonzero(away[:, row] <= PASSAGE)[0, 0])
         votes, distance = int(bundle.votes[row]), float(away[-1, row])

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from captum_dynamics._typing import Counts, OtherStates, PerPoint, States
+from captum_dynamics.topology._approaches import approaches
 from captum_dynamics.topology._flow import Flow
 from captum_dynamics.topology._orbits import Branches, Orbit
 from captum_dynamics.topology._unstable import sphere
@@ -22,10 +23,6 @@ TRIES_ON_CIRCLE, TRIES_ON_SPHERE = 2, 10
 SPREAD = 0.2  # radians between two of them
 AIMS = 4  # even directions tried, and flat ones, for each that is followed to its end
 DECADES = 4  # over which components of the flat ones spread
-LONGEST_APPROACH = 2000  # steps in which an approach to a goal is looked for
-IDLE_STEPS = 100  # after which it is over, if no trajectory has come nearer any goal
-NEARER = 0.999  # by this factor
-LEFT = 0.6  # share of the way to a goal that a trajectory must first be away
 NEARBY = 0.25  # share of it that is left of the way of one that nearly hits
 
 
@@ -89,7 +86,7 @@ def find_tries(
             *(centres[orbit.edge.source][None] for orbit in aimed),
         ]
     )
-    ratios, when = _approaches(
+    ratios, when = approaches(
         flow, together, left, states, max(b.frame.steps for b in branches)
     )
     parts, first = [], 0
@@ -137,31 +134,6 @@ def _directions(branch: Branches, generator: torch.Generator | None) -> Tensor:
     flat = even * 10 ** (-DECADES * draws)
     tips = torch.eye(dim, dtype=even.dtype)
     return torch.cat([even, flat / flat.norm(dim=1, keepdim=True), tips, -tips])
-
-
-def _approaches(
-    flow: Flow, starts: States, centres: States, goals: OtherStates, leaving: int
-) -> tuple[Float[Tensor, "n m"], Int[Tensor, "n m"]]:
-    """Least distances of trajectories from goals, once they have left, and their times.
-
-    Distances are relative to those of the goals from the centres, which trajectories
-    have left after some steps.
-    """
-    states, idle = starts, 0
-    apart = distances_between(centres, goals)
-    ratios = torch.full_like(apart, torch.inf)
-    when = torch.zeros_like(ratios, dtype=torch.long)
-    for time in range(1, LONGEST_APPROACH + 1):
-        states = flow.step(states)
-        left = (states - centres).norm(dim=1, keepdim=True)
-        now = distances_between(states, goals) / apart
-        now = torch.where(left > LEFT * apart, now, torch.inf)
-        idle = 0 if bool((now < NEARER * ratios).any()) else idle + 1
-        if time > leaving and idle > IDLE_STEPS:
-            break
-        when = torch.where(now < ratios, time, when)
-        ratios = torch.minimum(now, ratios)
-    return ratios, when
 
 
 def _candidates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
 import captum_dynamics as cd
 from captum_dynamics.tasks.flipflop import flipflop_fixed_points, load_flipflop
@@ -207,3 +209,29 @@ def test_a_flipflop_has_the_face_lattice_of_a_cube(cell: str) -> None:
     assert len(expected) == 54
     assert Counter(drop_one(graph)) == Counter(expected)
     assert {data["kind"] for _, data in graph.nodes(data=True)} == {"fixed_point"}
+
+
+def test_a_flipflop_with_slow_saddles_has_them_connected_as_a_cube() -> None:
+    net = load_flipflop(DATA / "flipflop_gru_slow.safetensors")
+    dynamics, points = flipflop_fixed_points(net)
+    linear = cd.linearize(dynamics, points)
+    dims = linear.unstable_dims
+    # What the net reads out tells the three bits of every point, 0 where undecided.
+    decoded = net.readout(points.states.float()).detach()
+    words: dict[int, tuple[int, ...]] = {}
+    for dim in range(4):
+        rows = torch.nonzero(dims == dim)[:, 0]
+        cell = [w for w in itertools.product((-1, 0, 1), repeat=3) if w.count(0) == dim]
+        costs = torch.cdist(decoded[rows], torch.tensor(cell).float())
+        for point, place in zip(*linear_sum_assignment(costs), strict=True):
+            words[int(rows[point])] = cell[place]
+    expected = {
+        (p, q)
+        for p, q in itertools.permutations(words, 2)
+        if dims[p] - dims[q] == 1
+        and all(a in (0, b) for a, b in zip(words[p], words[q], strict=True))
+    }
+    assert len(expected) == 54
+    graph = cd.connect(dynamics, linear, basin_samples=0, generator=SEED.clone_state())
+    assert Counter(drop_one(graph.graph)) == Counter(expected)
+    assert graph.audit.betti == (1, 0, 0, 0)
