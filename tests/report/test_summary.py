@@ -168,7 +168,9 @@ def test_a_ring_is_told_with_its_reason_and_its_drift() -> None:
         system.dynamics, states, torch.zeros(1, 0), task_step=0.5
     )
     given = small_analysis()
-    visits = replace(given.visits, axes=torch.eye(2).double())
+    visits = replace(
+        given.visits, centre=torch.zeros(2).double(), axes=torch.eye(2).double()
+    )
     flat = replace(given, manifold=ring, visits=visits, readout=torch.ones(2).double())
     told = paragraph(flat, "SLOW POINTS")
     assert "They lie on a ring: a ring attractor, because they have one" in told
