@@ -57,7 +57,15 @@ def run_units(
     results: dict[int, Result] = {}
     with (
         closing(_done_by_workers(task, units, executor)) as done,
-        tqdm(total=len(units), desc=desc, disable=not show, leave=False) as bar,
+        # Units are few and slow: each is shown, however soon after another it ends.
+        tqdm(
+            total=len(units),
+            desc=desc,
+            disable=not show,
+            leave=False,
+            mininterval=0,
+            miniters=1,
+        ) as bar,
     ):
         for row, result in done:
             results[row] = result
