@@ -17,6 +17,8 @@ from captum_dynamics.topology._destinations import UNRESOLVED, capture_radii
 from captum_dynamics.topology._nodes import unstable_dim
 from captum_dynamics.topology.continua import Continuum, distances_between
 
+SAME_CYCLE = 1e-6  # distance, times 1 + |h|; both are solved for to far below
+SHARED = 0.5  # of the states that one set visits, near those of the other
 OVERLAP = 3.0  # times the largest distance of neighbours in a sample of 128 states
 
 
@@ -56,6 +58,16 @@ def _visits(states: States, sample: OtherStates) -> Mask:
     reach = OVERLAP * own.amin(1).max()
     near: Mask = distances_between(states, sample).amin(1) <= reach
     return near
+
+
+def are_one(first: Ending, second: Ending) -> bool:
+    """Whether two endings are the same set, seen twice."""
+    if first.regime != second.regime or first.period != second.period:
+        return False
+    if first.regime == Regime.CYCLE:
+        away = distances_between(first.states[:1], second.states).min()
+        return bool(away <= SAME_CYCLE * (1 + first.states[0].norm()))
+    return bool(_visits(first.states, second.states).double().mean() > SHARED)
 
 
 def attracting_sets(

@@ -15,6 +15,7 @@ from captum_dynamics.linearization import linearize
 from captum_dynamics.merging import connected_groups
 from captum_dynamics.regimes import classify_runs
 from captum_dynamics.spreading import farthest_points
+from captum_dynamics.topology._attracting import are_one
 from captum_dynamics.topology._known import Known
 from captum_dynamics.topology._nodes import MOVING
 from captum_dynamics.topology._saddle_cycles import find_saddle_cycles
@@ -54,7 +55,13 @@ def follow_ends(dynamics: DynamicsMap, known: Known, ends: States) -> Known:
         return extended(dynamics, known, fresh)
     inputs = known.linearization.points.inputs[:1]
     regimes = classify_runs(dynamics, ends[:MOST_RUNS], inputs)
-    fresh_sets = [ending for ending in regimes.endings if ending.regime in MOVING]
+    # Ends that had no time to be captured may belong to a set that is known.
+    fresh_sets = [
+        ending
+        for ending in regimes.endings
+        if ending.regime in MOVING
+        and not any(are_one(ending, other) for other in known.endings)
+    ]
     if not fresh_sets:
         return known
     return Known(known.linearization, known.continua, (*known.endings, *fresh_sets))

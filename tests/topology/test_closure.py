@@ -199,6 +199,14 @@ def test_branches_that_end_on_a_cycle_lead_to_its_node(
     assert f"attracting period-{period} cycle" in graph.summary()
 
 
+def test_a_cycle_that_ends_reach_too_late_to_be_captured_is_one_node() -> None:
+    system = systems.spiral()
+    graph = graph_from(system, system.states, max_steps=100, basin_samples=0)
+    assert kinds(graph) == {"fixed_point": 1, "cycle": 1, "unresolved": 1}
+    (reason,) = [text for _, text in graph.graph.nodes(data="reason") if text]
+    assert reason.startswith("period-8 cycle")
+
+
 def test_chaos_is_one_node_and_what_runs_off_is_named() -> None:
     system = systems.logistic(4.0)
     graph = graph_from(
