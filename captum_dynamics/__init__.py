@@ -69,6 +69,7 @@ from captum_dynamics.topology import (
     count_transitions,
     find_transitions,
 )
+from captum_dynamics.unitwise import UnitwiseForm
 
 if TYPE_CHECKING:
     from captum_dynamics.analysis import Analysis, NamedInputs, analyze, load
@@ -80,6 +81,7 @@ _LATE = ("Analysis", "NamedInputs", "analyze", "load")
 
 __all__ = [
     "ActivationForm",
+    "UnitwiseForm",
     "AdapterNotFoundError",
     "Analysis",
     "AttributionWarning",

@@ -26,6 +26,7 @@ from captum_dynamics._typing import (
 from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.layout import StateLayout
 from captum_dynamics.tangent import TangentMap
+from captum_dynamics.unitwise import UnitwiseForm
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,14 @@ class DynamicsMap(ABC):
         """
         return None
 
+    @property
+    def unitwise_form(self) -> UnitwiseForm | None:
+        """F(h, x) = V phi(A h + B x + b) with phi of each unit alone, or None.
+
+        Averages of Jacobians then cost what the map itself does; see `PathIntegrated`.
+        """
+        return None
+
     # Derivatives
 
     def jvp(
@@ -260,6 +269,10 @@ class DynamicsMap(ABC):
 
     def rollout(self, initial_states: States, inputs: InputSequences) -> StateSequences:
         """States after each step of an input sequence, shape (n, t, d)."""
+        form = self.unitwise_form
+        double = initial_states.dtype == inputs.dtype == torch.float64
+        if form is not None and double and inputs.shape[1] > 0:
+            return form.rollout(initial_states, inputs)
         states = initial_states
         visited = []
         for step in range(inputs.shape[1]):

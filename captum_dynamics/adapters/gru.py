@@ -19,6 +19,7 @@ from captum_dynamics.adapters._enclosed import EnclosedLayer
 from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
+from captum_dynamics.adapters._unitwise import GRUForm
 from captum_dynamics.adapters._weights import cell_weights, layer_weights
 
 
@@ -28,6 +29,10 @@ class GRULayer(GatedLayer, EnclosedLayer):
     def step(self, states: States, inputs: Inputs) -> States:
         _, z, n, _ = self._gates(states, inputs)
         return torch.lerp(n, states, z)
+
+    @property
+    def unitwise_form(self) -> GRUForm:
+        return GRUForm(self._weights)
 
     def ungated_residual(self, states: States, inputs: Inputs) -> States:
         """n - h: what F(h) - h = (1 - z)(n - h) hides where z saturates."""

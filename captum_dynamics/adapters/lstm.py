@@ -23,6 +23,7 @@ from captum_dynamics.adapters._lstm_boxes import GateBoxes
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._resting_lstm import AtRest
 from captum_dynamics.adapters._stack import adapt_stack
+from captum_dynamics.adapters._unitwise import LSTMForm
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
 from captum_dynamics.dynamics import Reduction
 from captum_dynamics.layout import Block, StateLayout
@@ -43,6 +44,10 @@ class LSTMLayer(EnclosedLayer):
         i, f, g, o, c = self._gates(states, inputs)
         cells = f * c + i * g
         return torch.cat([self._project(o * torch.tanh(cells)), cells], dim=-1)
+
+    @property
+    def unitwise_form(self) -> LSTMForm:
+        return LSTMForm(self._weights)
 
     def ungated_residual(self, states: States, inputs: Inputs) -> States:
         """Cells compared with i g / (1 - f), where they would rest for these gates."""

@@ -15,6 +15,7 @@ from captum_dynamics.adapters._enclosed import EnclosedLayer
 from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._stack import adapt_stack
+from captum_dynamics.adapters._unitwise import VanillaForm
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
 from captum_dynamics.dynamics import Traits
 
@@ -31,6 +32,10 @@ class RNNLayer(GatedLayer, EnclosedLayer):
     def step(self, states: States, inputs: Inputs) -> States:
         drive = self.weights_like(states).drives(states, inputs)
         return torch.tanh(drive) if self._is_tanh else torch.relu(drive)
+
+    @property
+    def unitwise_form(self) -> VanillaForm:
+        return VanillaForm(self._weights, self._is_tanh)
 
     def tangent(self, states: States, inputs: Inputs) -> GatedTangent:
         drive = self.weights_like(states).drives(states, inputs)

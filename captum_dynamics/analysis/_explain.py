@@ -25,7 +25,7 @@ def readout_direction(explained: Explained) -> Tensor:
     """Mean gradient (d,) of the output with respect to the states it reads."""
     host = Host(explained.forward, explained.layer, explained.dynamics)
     arguments = Arguments((), explained.target, explained.arguments)
-    _, call = host.run(arguments)
+    _, call, _ = host.run(arguments)
     states = explained.dynamics.rollout(call.initial_states, call.inputs)
     return host.injections(arguments, call, states).sum(1).mean(0)
 
@@ -41,7 +41,7 @@ def explain(
     """Attribute with our method, then with each of Captum's."""
     host = Host(explained.forward, explained.layer, explained.dynamics)
     arguments = Arguments((), explained.target, explained.arguments)
-    outputs, call = host.run(arguments)
+    outputs, call, _ = host.run(arguments)
     baseline = reference.expand_as(call.inputs)
     with torch.no_grad():
         unread = host.outputs_from_inputs(arguments, baseline).reshape(-1)

@@ -73,13 +73,13 @@ class Host:
     layer: nn.Module
     dynamics: RecurrentAdapter
 
-    def run(self, arguments: Arguments) -> tuple[PerPoint, Call]:
-        """Give the selected outputs, and what the layer read."""
+    def run(self, arguments: Arguments) -> tuple[PerPoint, Call, list[Any]]:
+        """Give the selected outputs, what the layer read, and what each call gave."""
         with torch.no_grad(), captured_calls(self.layer) as calls:
             output = self._forward(arguments)
         call = read_calls(self.dynamics, calls)
         _checks.check_finite("the layer's inputs", call.inputs)
-        return one_each(output, call), call
+        return one_each(output, call), call, [given for _, _, given in calls]
 
     def read(self, arguments: Arguments) -> Call:
         """Give what the layer read, whatever the model makes of it."""
@@ -102,14 +102,12 @@ class Host:
             return one_each(self._forward(arguments), call)
 
     @contextmanager
-    def replayed(self, arguments: Arguments) -> Iterator[None]:
-        """Let the layer give again what it gave for these arguments, without running.
+    def replayed(self, given: list[Any]) -> Iterator[None]:
+        """Let the layer give again what its calls gave, without running.
 
         Where `outputs_from_states` is asked many times, that is nearly all its work.
         """
-        with torch.no_grad(), captured_calls(self.layer) as calls:
-            self._forward(replace(arguments, target=None))
-        outputs = cycle([output for _, _, output in calls])
+        outputs = cycle(given)
         own = vars(self.layer)
         before = {name: own[name] for name in ("forward",) if name in own}
         own["forward"] = lambda *_args, **_kwargs: next(outputs)

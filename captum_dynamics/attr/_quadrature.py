@@ -11,7 +11,7 @@ from torch import Tensor
 from captum_dynamics import _checks
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import Inputs, PerPoint, States
-from captum_dynamics.attr._nodes import Nodes, find_corners
+from captum_dynamics.attr._nodes import Nodes, find_corners, gauss_legendre
 from captum_dynamics.attr._pieces import (
     Path,
     Pieces,
@@ -20,6 +20,10 @@ from captum_dynamics.attr._pieces import (
     average,
 )
 from captum_dynamics.attr._segments import Segments
+from captum_dynamics.unitwise import Arguments, UnitwiseForm, Values, ValueSlopes
+
+IN_CACHE = 4 * 2**20
+"""Bytes of arguments whose slopes are averaged at once: work that stays in a cache."""
 
 COPIES = 256
 """Averages of a piece that are held at once, with those at its nodes, about."""
@@ -87,6 +91,55 @@ class Quadrature:
             parts.append(average(path, changes[rows], self._rule)[0])
         return torch.cat(parts)
 
+    def mean_slopes(
+        self, form: UnitwiseForm, starts: Arguments, ends: Arguments
+    ) -> tuple[ValueSlopes, Values]:
+        """Slopes averaged along straight ways, and what they miss of each value's rise.
+
+        The second is zero but where no number of nodes and pieces was enough.
+        """
+        if len(starts) == 0:
+            return form.slopes(starts), form.values(starts)
+        halvings = self.max_pieces.bit_length() - 1
+        found = [
+            self._mean_slopes(form, starts[rows], ends[rows], halvings)
+            for rows in row_chunks(len(starts), 8 * starts[0].numel(), IN_CACHE)
+        ]
+        slopes, gaps = zip(*found, strict=True)
+        return torch.cat(slopes), torch.cat(gaps)
+
+    def _mean_slopes(
+        self, form: UnitwiseForm, starts: Arguments, ends: Arguments, halvings: int
+    ) -> tuple[ValueSlopes, Values]:
+        rises = form.values(ends) - form.values(starts)
+        gaps = torch.zeros_like(rises)
+        exact = form.mean_slopes(starts, ends)
+        if exact is not None:
+            return exact, gaps
+        moves, allowed = ends - starts, self._allowed(rises.flatten(1))
+        first, *others = (gauss_legendre(count) for count in self._rule.counts)
+        slopes, missed = _slopes_at(first, form, starts, moves, rises)
+        pending = torch.nonzero(missed.flatten(1).norm(dim=-1) > allowed)[:, 0]
+        missed = missed[pending]
+        for nodes in others:
+            if len(pending) == 0:
+                return slopes, gaps
+            part = starts[pending], moves[pending], rises[pending]
+            slopes[pending], missed = _slopes_at(nodes, form, *part)
+            failed = missed.flatten(1).norm(dim=-1) > allowed[pending]
+            pending, missed = pending[failed], missed[failed]
+        if halvings > 0 and len(pending) > 0:
+            middle = starts[pending] + 0.5 * moves[pending]
+            halves = (
+                torch.cat([starts[pending], middle]),
+                torch.cat([middle, ends[pending]]),
+            )
+            of_halves, missed = self._mean_slopes(form, *halves, halvings - 1)
+            slopes[pending] = torch.stack(of_halves.chunk(2)).mean(0)
+            missed = torch.stack(missed.chunk(2)).sum(0)
+        gaps[pending] = missed
+        return slopes, gaps
+
     def _allowed(self, changes: States) -> PerPoint:
         # No number of pieces is better than rounding, of maps in float32 above all.
         rounding = 64 * torch.finfo(changes.dtype).eps
@@ -100,6 +153,19 @@ class Quadrature:
         while counts[-1] < self.max_nodes:
             counts.append(min(2 * counts[-1], self.max_nodes))
         return Rule(tuple(counts), self.max_pieces)
+
+
+def _slopes_at(
+    nodes: Nodes, form: UnitwiseForm, starts: Arguments, moves: Arguments, rises: Values
+) -> tuple[ValueSlopes, Values]:
+    """Slopes averaged over nodes, and what they miss of each value's rise."""
+    total: Tensor = torch.zeros(())
+    for place, weight in zip(nodes.places, nodes.weights, strict=True):
+        slopes = form.slopes(torch.add(starts, moves, alpha=place))
+        total = (
+            slopes.mul_(weight) if total.ndim == 0 else total.add_(slopes, alpha=weight)
+        )
+    return total, (total * moves[:, None]).sum(2) - rises
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,12 +96,14 @@ class CallPair:
         call: what it reads; `baseline_call` alike.
         outputs: the model's outputs F(x), (n,).
         baseline_outputs: its outputs F(baseline), (n,).
+        given: what each call of the layer gave in the actual run.
     """
 
     call: Call
     baseline_call: Call
     outputs: PerPoint
     baseline_outputs: PerPoint
+    given: list[Any]
 
 
 def pair_calls(
@@ -114,16 +117,17 @@ def pair_calls(
     The baseline run is that of the model's `baselines`; without them, the layer reads
     `reference` (1, k) at every step.
     """
-    outputs, call = host.run(arguments)
+    outputs, call, given = host.run(arguments)
     if baselines is None:
         before = replace(call, inputs=reference.to(call.inputs).expand_as(call.inputs))
         with torch.no_grad():
             answers = host.outputs_from_inputs(arguments, before.inputs)
         baseline_outputs = one_each(answers, call)
     else:
-        baseline_outputs, before = host.run(replace(arguments, inputs=baselines))
+        run = host.run(replace(arguments, inputs=baselines))
+        baseline_outputs, before, _ = run
         _check_alike(call, before)
-    return CallPair(call, before, outputs, baseline_outputs)
+    return CallPair(call, before, outputs, baseline_outputs, given)
 
 
 def pair_runs(
@@ -136,11 +140,11 @@ def pair_runs(
     calls = pair_calls(host, arguments, baselines, reference)
     call, before = calls.call, calls.baseline_call
     dynamics = host.dynamics
-    states = dynamics.rollout(call.initial_states, call.inputs)
-    references = dynamics.rollout(before.initial_states, before.inputs)
-    injections, intercepts = average_injections(
-        host, arguments, call, states, references
-    )
+    states, references = _both_rollouts(dynamics, call, before)
+    with host.replayed(calls.given):
+        injections, intercepts = average_injections(
+            host, arguments, call, states, references
+        )
     explained = intercepts + (injections * states).sum((1, 2))
     warn_of_foreign_states(explained, calls.outputs)
     return RunPair(
@@ -156,6 +160,25 @@ def pair_runs(
         calls.outputs.to(states.dtype),
         calls.baseline_outputs.to(states.dtype),
     )
+
+
+def _both_rollouts(
+    dynamics: RecurrentAdapter, call: Call, before: Call
+) -> tuple[StateSequences, StateSequences]:
+    """States of both runs, rolled out together, which takes half the calls."""
+    initial, inputs = before.initial_states, before.inputs
+    if _all_equal(initial) and _all_equal(inputs):
+        # One run stands for all, as under a reference.
+        initial, inputs = initial[:1], inputs[:1]
+    visited = dynamics.rollout(
+        torch.cat([call.initial_states, initial]), torch.cat([call.inputs, inputs])
+    )
+    rows = len(call.inputs)
+    return visited[:rows], visited[rows:].expand(rows, -1, -1)
+
+
+def _all_equal(values: Tensor) -> bool:
+    return bool((values == values[:1]).all())
 
 
 def _check_alike(call: Call, before: Call) -> None:

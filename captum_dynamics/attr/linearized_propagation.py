@@ -222,7 +222,7 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
     ) -> tuple[InputSequences, Conservation]:
         """Relevance (n, t, k) of some examples, and where the rest of it ended."""
         host, arguments = session.host, session.arguments[batch]
-        outputs, call = host.run(arguments)
+        outputs, call, _ = host.run(arguments)
         run = run_levels(find_levels(self.layer), call)
         states = join_states(run)
         injections, head = average_injections(

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
-from captum_dynamics._typing import InputSequences, PerPoint, States, StateSequences
+from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
 from captum_dynamics.attr._pieces import warn_of_gaps
 from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair
-from captum_dynamics.attr._segments import Segments
+from captum_dynamics.attr._segment_steps import SegmentSteps
+from captum_dynamics.attr._unitwise_steps import UnitwiseSteps
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,14 @@ class PathIntegrated(Estimator):
     """Average the Jacobians of each step along the segment between two runs.
 
     h_t - h^b_t = Jbar_t (h_{t-1} - h^b_{t-1}) + Bbar_t (x_t - x^b_t) then holds, and
-    the contributions sum to F(x) - F(baseline), to rounding for smooth layers. Across
-    the kinks of a ReLU an average converges slowly; what it misses is in the
-    convergence delta, and a warning says how much. Nothing is fitted. Integrated
-    Gradients averages the same derivatives along one global path instead.
+    the contributions sum to F(x) - F(baseline), to rounding. Nothing is fitted.
+    Integrated Gradients averages the same derivatives along one global path instead.
+
+    Where the map has a `unitwise_form`, as the layers of torch.nn have, only slopes of
+    single units are averaged: exactly those of a ReLU, others until every coordinate
+    of every step's equation holds. For other maps the equation is checked along v, and
+    a way with kinks is cut into pieces. What is missed is in the convergence delta,
+    and a warning says how much.
 
     Args:
         nodes: Gauss-Legendre nodes of a step's average at first; they are doubled
@@ -73,34 +78,17 @@ class _AveragedJacobians(FittedEstimator):
     quadrature: Quadrature
 
     def adjoints(self, runs: RunPair) -> Adjoints:
-        segments, changes = _segments(runs)
-        rows, steps = runs.inputs.shape[:2]
-        all_rows = torch.arange(rows * steps, device=runs.inputs.device)
-        gradients = torch.zeros_like(runs.inputs)
-        carried = [torch.zeros_like(runs.initial_states)]
-        unexplained = torch.zeros_like(runs.outputs)
-        for step in reversed(range(steps)):
-            carried[-1] = carried[-1] + runs.injections[:, step]
-            of_step = all_rows[step::steps]
-            back, gradients[:, step], missing = self.quadrature.pull_back(
-                segments[of_step], carried[-1], changes[of_step]
-            )
-            carried.append(back)
-            unexplained += missing
-        _warn(runs, unexplained)
-        return Adjoints(torch.stack(carried[::-1], dim=1), gradients)
+        adjoints, missing = self._steps(runs).adjoints()
+        _warn(runs, missing)
+        return adjoints
 
     def gradients(self, runs: RunPair, cotangents: StateSequences) -> InputSequences:
-        segments, changes = _segments(runs)
-        _, gradients, missing = self.quadrature.pull_back(
-            segments, cotangents.flatten(0, 1), changes
-        )
-        _warn(runs, missing.view(cotangents.shape[:2]).sum(1))
-        return gradients.view_as(runs.inputs)
+        gradients, missing = self._steps(runs).gradients(cotangents)
+        _warn(runs, missing)
+        return gradients
 
     def drives(self, runs: RunPair) -> StateSequences:
-        segments, changes = _segments(runs)
-        return self.quadrature.drives(segments, changes).view_as(runs.states)
+        return self._steps(runs).drives()
 
     def free_run(self, runs: RunPair) -> StateSequences:
         return runs.states
@@ -110,20 +98,13 @@ class _AveragedJacobians(FittedEstimator):
         baseline = (runs.injections * runs.baseline_states).sum((1, 2))
         return runs.intercepts + baseline + (adjoints.states[:, 0] * initial).sum(-1)
 
+    def _steps(self, runs: RunPair) -> UnitwiseSteps | SegmentSteps:
+        form = runs.dynamics.unitwise_form
+        if form is None:
+            return SegmentSteps(runs, self.quadrature)
+        return UnitwiseSteps(runs, form, self.quadrature)
+
 
 def _warn(runs: RunPair, unexplained: PerPoint) -> None:
     remedy = "A larger `max_pieces` of `PathIntegrated` lowers it."
     warn_of_gaps("layer", unexplained, runs.outputs - runs.baseline_outputs, remedy)
-
-
-def _segments(runs: RunPair) -> tuple[Segments, States]:
-    """The n t steps as rows, and how far each takes the two runs apart."""
-    before = runs.previous_baseline_states
-    segments = Segments(
-        runs.dynamics,
-        before.flatten(0, 1),
-        (runs.previous_states - before).flatten(0, 1),
-        runs.baseline_inputs.flatten(0, 1),
-        runs.input_differences.flatten(0, 1),
-    )
-    return segments, (runs.states - runs.baseline_states).flatten(0, 1)

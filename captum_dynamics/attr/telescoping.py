@@ -150,7 +150,7 @@ def _outputs(
     baseline_inputs = calls.baseline_call.inputs.to(dtype)
     whole = states.numel() * states.element_size()
     outputs = []
-    with host.replayed(arguments):
+    with host.replayed(calls.given):
         for prefixes in row_chunks(states.shape[1] + 1, LIVE_COPIES * whole):
             runs = _switched_runs(
                 host.dynamics, initial, states, baseline_inputs, prefixes

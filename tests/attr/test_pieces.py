@@ -193,6 +193,7 @@ def test_smooth_models_cost_what_they_did_before_there_were_pieces(
 ) -> None:
     model = gru(read)
     method = DynamicsAttribution(model, model.rnn)
+    monkeypatch.setattr(type(method.dynamics), "unitwise_form", None)
     count, seen = count_rows(monkeypatch, type(method.dynamics)), []
     injections = Host.injections
 
@@ -207,7 +208,7 @@ def test_smooth_models_cost_what_they_did_before_there_were_pieces(
 
 
 def test_what_too_few_pieces_miss_is_said() -> None:
-    model = large(relu())
+    model = large(relu(2))
     method = DynamicsAttribution(
         model, model.rnn, estimator=PathIntegrated(max_pieces=1)
     )
