@@ -79,7 +79,8 @@ class Host:
             output = self._forward(arguments)
         call = read_calls(self.dynamics, calls)
         _checks.check_finite("the layer's inputs", call.inputs)
-        return one_each(output, call), call, [given for _, _, given in calls]
+        outputs = _checks.check_finite("forward_func(inputs)", one_each(output, call))
+        return outputs, call, [given for _, _, given in calls]
 
     def read(self, arguments: Arguments) -> Call:
         """Give what the layer read, whatever the model makes of it."""
@@ -159,21 +160,34 @@ class Host:
                     _copied(arguments.inputs),
                     _copied(arguments.additional),
                 )
-        except RuntimeError as error:
-            floating = any(value.is_floating_point() for value in arguments.inputs)
-            if not floating or "indices" not in str(error):
+        except (RuntimeError, ValueError) as error:
+            told = _told_of_kinds(error, arguments.inputs)
+            if told is None:
                 raise
-            raise TypeError(
-                "Expected `inputs` to be whole numbers, which the model looks up, got "
-                "floating ones; to add noise or perturbations (NoiseTunnel, "
-                "sensitivity_max, infidelity), use a `forward_func` of embedded inputs."
-            ) from error
+            raise TypeError(told) from error
         if not isinstance(output, Tensor):
             raise TypeError(
                 f"Expected `forward_func` to return a tensor, got "
                 f"{type(output).__name__}; wrap it in a function that does."
             )
         return select(output, arguments.target)
+
+
+def _told_of_kinds(error: Exception, inputs: tuple[Tensor, ...]) -> str | None:
+    """What to say of ids where floats are needed, or the other way round."""
+    floating = any(value.is_floating_point() for value in inputs)
+    if floating and "indices" in str(error):
+        return (
+            "Expected `inputs` to be whole numbers, which the model looks up, got "
+            "floating ones; to add noise or perturbations (NoiseTunnel, "
+            "sensitivity_max, infidelity), use a `forward_func` of embedded inputs."
+        )
+    if not floating and "dtype" in str(error):
+        return (
+            f"Expected `inputs` to be floating, as the model computes with them, got "
+            f"{inputs[0].dtype}; embed ids first, or convert numbers with `.float()`."
+        )
+    return None
 
 
 def later_any(steps: Steps) -> Steps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from captum_dynamics.attr._compat import Target, as_tuple
 from captum_dynamics.attr._host import Arguments, Host, check_host
 from captum_dynamics.attr._reference import check_reference
 from captum_dynamics.attr._session import Session, format_baselines, joined
+from captum_dynamics.exceptions import AttributionWarning
 
 
 class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
@@ -74,7 +76,19 @@ def in_form_of(
 ) -> Any:
     """Join batches, and give attributions in the form and precision of `inputs`."""
     attributions = joined(parts).to(session.dtype)
+    warn_of_nothing(attributions, session.host.layer)
     formatted = (attributions,) if isinstance(inputs, tuple) else attributions
     if deltas is None:
         return formatted
     return formatted, torch.cat(deltas).to(session.dtype)
+
+
+def warn_of_nothing(attributions: Tensor, layer: nn.Module) -> None:
+    """Say so where nothing that a layer reads makes a difference."""
+    if not bool(attributions.any()):
+        warnings.warn(
+            f"All contributions are zero: the selected outputs do not depend on what "
+            f"{type(layer).__name__} reads, or the baseline run reads the same.",
+            AttributionWarning,
+            stacklevel=6,
+        )

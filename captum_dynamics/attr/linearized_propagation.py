@@ -17,11 +17,12 @@ from captum_dynamics.adapters import find_layer
 from captum_dynamics.attr._compat import Target, as_tuple, log_usage
 from captum_dynamics.attr._heads import average_injections
 from captum_dynamics.attr._host import Arguments, Host, check_host
+from captum_dynamics.attr._recurrent import in_form_of
 from captum_dynamics.attr._relevance import Rules
 from captum_dynamics.attr._relevance_layers import adapt_both_ways, find_levels
 from captum_dynamics.attr._relevance_levels import join_states, receive, run_levels
 from captum_dynamics.attr._runs import warn_of_foreign_states
-from captum_dynamics.attr._session import Session, joined
+from captum_dynamics.attr._session import Session
 from captum_dynamics.attr.conservation import Conservation
 from captum_dynamics.attr.product_rules import ProductRule, SignalTakesAll
 from captum_dynamics.exceptions import AttributionWarning
@@ -176,11 +177,9 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
             relevance, conservation = self._propagate(session, batch)
             parts.append(relevance)
             deltas.append(conservation.delta)
-        attributions = joined(parts).to(session.dtype)
-        formatted = (attributions,) if isinstance(inputs, tuple) else attributions
-        if not return_convergence_delta:
-            return formatted
-        return formatted, torch.cat(deltas).to(session.dtype)
+        return in_form_of(
+            inputs, session, parts, deltas if return_convergence_delta else None
+        )
 
     @torch.inference_mode(False)
     def evaluate(
@@ -222,12 +221,13 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
     ) -> tuple[InputSequences, Conservation]:
         """Relevance (n, t, k) of some examples, and where the rest of it ended."""
         host, arguments = session.host, session.arguments[batch]
-        outputs, call, _ = host.run(arguments)
+        outputs, call, given = host.run(arguments)
         run = run_levels(find_levels(self.layer), call)
         states = join_states(run)
-        injections, head = average_injections(
-            host, arguments, call, states, torch.zeros_like(states)
-        )
+        with host.replayed(given):
+            injections, head = average_injections(
+                host, arguments, call, states, torch.zeros_like(states)
+            )
         of_states = injections * states
         warn_of_foreign_states(head + of_states.sum((1, 2)), outputs)
         received = receive(run, Rules(self.rule, self.epsilon), of_states)

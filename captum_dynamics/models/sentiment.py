@@ -24,7 +24,12 @@ from captum_dynamics.models.vocabulary import PADDING_ID, Vocabulary
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
+    "gru": nn.GRU,
+    "lstm": nn.LSTM,
+    "tanh": nn.RNN,
+}
+SHIPPED = ("gru", "lstm")
 
 
 class SentimentClassifier(nn.Module):
@@ -38,12 +43,12 @@ class SentimentClassifier(nn.Module):
     Attributes:
         embedding: `nn.Embedding`; row 0, the padding, is zero.
         dropout: `nn.Dropout` on the embedded words.
-        rnn: `nn.GRU` or `nn.LSTM`, batch first, one layer.
+        rnn: `nn.GRU`, `nn.LSTM` or `nn.RNN`, batch first, one layer.
         readout: `nn.Linear(hidden_size, 1)`.
 
     Args:
         vocabulary_size: Number of words, the two special ones included.
-        cell: "gru" or "lstm".
+        cell: "gru", "lstm" or "tanh".
         embedding_dim: Width of an embedded word.
         hidden_size: Units of the recurrent layer.
         dropout: Share of embedded features dropped in training.
@@ -187,7 +192,7 @@ def load_sentiment(
     card were measured with these very weights.
 
     Args:
-        cell: "gru" or "lstm".
+        cell: "gru" or "lstm"; with a `directory` of your own also "tanh".
         directory: Where to read; by default the weights shipped with the package.
             `python -m captum_dynamics.tasks.imdb --out DIR` writes such a directory.
 
@@ -206,6 +211,11 @@ def load_sentiment(
         True
     """
     _check_cell(cell)
+    if directory is None and cell not in SHIPPED:
+        raise ValueError(
+            f"Expected `cell` to be one of {list(SHIPPED)}, whose weights are shipped, "
+            f"got {cell!r}; train it and give its `directory`."
+        )
     folder: Traversable
     if directory is None:
         folder = resources.files("captum_dynamics.models") / "weights"

@@ -67,7 +67,7 @@ def train(
         training: Reviews to learn from.
         held_out: Reviews to judge by, after every epoch.
         recipe: Epochs, seed and rates.
-        cell: "gru" or "lstm".
+        cell: "gru", "lstm" or "tanh".
         embedding_dim: Width of an embedded word.
         hidden_size: Units of the recurrent layer.
         show_progress: Show a bar for every epoch.
@@ -117,7 +117,8 @@ def initialize(model: SentimentClassifier) -> None:
         nn.init.orthogonal_(weights["weight_hh_l0"][gate * width : (gate + 1) * width])
     nn.init.zeros_(weights["bias_hh_l0"])
     nn.init.zeros_(weights["bias_ih_l0"])
-    nn.init.ones_(weights["bias_ih_l0"][width : 2 * width])
+    if isinstance(model.rnn, nn.GRU | nn.LSTM):
+        nn.init.ones_(weights["bias_ih_l0"][width : 2 * width])
 
 
 def _rate(step: int, steps: int, warm_up: float) -> float:

@@ -1,0 +1,197 @@
+"""Synthetic sentiment: documents of tokens with known values, and nets that read them.
+
+Half of the tokens are neutral, the others are worth +-1 or +-2. A document's label is
+drawn, or given as a probability, by the sum of its values: what every token is worth is
+known, and an attribution can be held against it.
+
+With soft labels (a probability, a noisy vote) nets integrate along a line; with hard
+ones (the sign of the sum) there are two stable states and a saddle between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from captum_dynamics import _checks
+from captum_dynamics._typing import PerPoint
+from captum_dynamics.models import SentimentClassifier
+from captum_dynamics.tasks._training import initialize
+
+__all__ = [
+    "SyntheticDocuments",
+    "evaluate_synthetic_sentiment",
+    "sample_synthetic_sentiment",
+    "token_values",
+    "train_synthetic_sentiment",
+]
+
+TOKENS = 60
+SLOPE = 0.5
+SHORTEST, LONGEST = 10, 40
+WORTH = (1.0, -1.0, 2.0, -2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class SyntheticDocuments:
+    """Documents, what they are worth, and their labels.
+
+    Attributes:
+        ids: (n, t) tokens from 1, padded on the right by 0.
+        sums: (n,) sum of the values of each document's tokens.
+        targets: (n,) probability of a positive label, 0 or 1 for hard labels.
+    """
+
+    ids: Int[Tensor, "n t"]
+    sums: PerPoint
+    targets: PerPoint
+
+    def __len__(self) -> int:
+        """Number of documents."""
+        return len(self.ids)
+
+
+def token_values(tokens: int = TOKENS) -> Float[Tensor, " v"]:
+    """What each id is worth, (tokens + 1,): 0 for the padding and every other token.
+
+    Example:
+        >>> token_values(8).tolist()
+        [0.0, 0.0, 1.0, 0.0, -1.0, 0.0, 2.0, 0.0, -2.0]
+    """
+    values = torch.zeros(tokens + 1)
+    worth = values[2::2]
+    worth += torch.tensor(WORTH).repeat(tokens)[: len(worth)]
+    return values
+
+
+def sample_synthetic_sentiment(
+    documents: int,
+    *,
+    soft: bool = True,
+    shortest: int = SHORTEST,
+    longest: int = LONGEST,
+    tokens: int = TOKENS,
+    generator: torch.Generator | None = None,
+) -> SyntheticDocuments:
+    """Draw documents of tokens that are all equally likely.
+
+    Args:
+        documents: number of documents.
+        soft: whether the target is sigmoid(sum / 2); else 1 for sums above zero, and a
+            coin for sums of zero.
+        shortest: tokens of a document at least.
+        longest: tokens of a document at most; every length is equally likely.
+        tokens: number of different tokens.
+        generator: source of randomness.
+
+    Returns:
+        Documents with their sums and targets.
+
+    Raises:
+        ValueError: if a number is not positive, or `longest` is below `shortest`.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> data = sample_synthetic_sentiment(3, generator=generator)
+        >>> torch.equal(token_values()[data.ids].sum(1), data.sums)
+        True
+    """
+    for name, value in (("documents", documents), ("shortest", shortest)):
+        _checks.check_positive(name, value)
+    if longest < shortest:
+        raise ValueError(
+            f"Expected `longest` to be at least `shortest` = {shortest}, got {longest}."
+        )
+    lengths = torch.randint(shortest, longest + 1, (documents, 1), generator=generator)
+    drawn = torch.randint(1, tokens + 1, (documents, longest), generator=generator)
+    ids = torch.where(torch.arange(longest) < lengths, drawn, 0)
+    sums = token_values(tokens)[ids].sum(1)
+    if soft:
+        return SyntheticDocuments(ids, sums, torch.sigmoid(SLOPE * sums))
+    coins = torch.rand(documents, generator=generator) < 0.5
+    return SyntheticDocuments(
+        ids, sums, torch.where(sums == 0, coins, sums > 0).float()
+    )
+
+
+def train_synthetic_sentiment(
+    cell: str,
+    hidden: int = 32,
+    seed: int = 0,
+    *,
+    soft: bool = True,
+    longest: int = LONGEST,
+    embedding_dim: int = 16,
+    updates: int = 2000,
+    documents: int = 128,
+    learning_rate: float = 5e-3,
+    show_progress: bool = False,
+) -> SentimentClassifier:
+    """Train a classifier by Adam on new documents in every update.
+
+    The rate falls to 1 % along half a cosine. The caller's random state is untouched;
+    the same seed gives the same net. About half a minute for 32 units on one core.
+
+    Args:
+        cell: "gru", "lstm" or "tanh".
+        hidden: units.
+        seed: of initial weights and data.
+        soft: whether labels are probabilities.
+        longest: tokens of a document at most.
+        embedding_dim: width of an embedded token.
+        updates: updates of the weights.
+        documents: documents of an update.
+        learning_rate: first rate.
+        show_progress: show a progress bar over updates.
+
+    Returns:
+        The net in evaluation mode, which reads ids (n, t).
+
+    Raises:
+        ValueError: if the cell is unknown or a number is not positive.
+    """
+    _checks.check_positive("updates", updates)
+    sizes = {"embedding_dim": embedding_dim, "hidden_size": hidden}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = SentimentClassifier(TOKENS + 1, cell=cell, dropout=0.0, **sizes)
+        initialize(model)
+    generator = torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam(model.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, updates, 0.01 * learning_rate
+    )
+    bar = tqdm(range(updates), f"{cell} {seed}", disable=not show_progress)
+    for update in bar:
+        data = sample_synthetic_sentiment(
+            documents, soft=soft, longest=longest, generator=generator
+        )
+        loss = nn.functional.binary_cross_entropy_with_logits(
+            model(data.ids)[:, 0], data.targets
+        )
+        optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if update % 50 == 0:
+            bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+    return model.eval()
+
+
+def evaluate_synthetic_sentiment(
+    model: SentimentClassifier, *, documents: int = 2000, longest: int = LONGEST
+) -> tuple[float, float]:
+    """Accuracy where sums are not zero, and correlation of logits with sums."""
+    generator = torch.Generator().manual_seed(2**31)
+    data = sample_synthetic_sentiment(documents, longest=longest, generator=generator)
+    with torch.no_grad():
+        logits = model(data.ids)[:, 0]
+    told = data.sums != 0
+    right = torch.sign(logits[told]) == torch.sign(data.sums[told])
+    pair = torch.corrcoef(torch.stack([logits, data.sums]))[0, 1]
+    return float(right.double().mean()), float(pair)

@@ -1,0 +1,88 @@
+"""Bad input gets one sentence, from every class that takes a model and a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from captum_dynamics.attr import (
+    DynamicsAttribution,
+    LinearizedPropagation,
+    TelescopingAttribution,
+)
+from captum_dynamics.exceptions import AttributionWarning
+from tests.attr.models import Reader, gru, vectors
+
+METHODS = [DynamicsAttribution, LinearizedPropagation, TelescopingAttribution]
+Method = Callable[..., Any]
+every_method = pytest.mark.parametrize("kind", METHODS, ids=lambda k: k.__name__)
+
+
+@every_method
+def test_what_does_not_reach_the_output_contributes_nothing_and_is_told(
+    kind: Method,
+) -> None:
+    def past_the_layer(model: Reader, x: Tensor) -> Tensor:
+        model.rnn(x)
+        return x.mean(1) * model.head.weight.mean()
+
+    model, inputs = gru(past_the_layer), vectors()
+    with pytest.warns(AttributionWarning, match="do not depend on what GRU reads"):
+        found = kind(model, model.rnn).attribute(inputs, target=1)
+    assert found.shape == inputs.shape
+    assert (found == 0).all()
+
+
+@every_method
+def test_outputs_that_are_no_numbers_are_refused(kind: Method) -> None:
+    model = gru()
+    with torch.no_grad():
+        model.head.bias[1] = torch.nan
+    with pytest.raises(
+        ValueError, match=r"Expected `forward_func\(inputs\)` to be fin"
+    ):
+        kind(model, model.rnn).attribute(vectors(), target=1)
+    assert kind(model, model.rnn).attribute(vectors(), target=0).isfinite().all()
+
+
+@every_method
+def test_ids_are_refused_where_the_model_computes_with_floats(kind: Method) -> None:
+    model = gru()
+    with pytest.raises(TypeError, match="Expected `inputs` to be floating"):
+        kind(model, model.rnn).attribute(torch.ones(4, 7, 3).long(), target=0)
+
+
+@every_method
+def test_floats_are_refused_where_the_model_looks_ids_up(kind: Method) -> None:
+    embedding, model = nn.Embedding(9, 3).double(), gru()
+    with pytest.raises(TypeError, match="Expected `inputs` to be whole numbers"):
+        kind(lambda ids: model(embedding(ids)), model.rnn).attribute(
+            vectors(), target=0
+        )
+
+
+@every_method
+@pytest.mark.parametrize("target", [None, 9, (0, 1)], ids=["none", "range", "tuple"])
+def test_targets_that_select_no_single_number_are_refused(
+    kind: Method, target: Any
+) -> None:
+    model = gru()
+    with pytest.raises((ValueError, IndexError), match="`target` to select"):
+        kind(model, model.rnn).attribute(vectors(), target=target)
+
+
+@every_method
+def test_an_error_leaves_the_model_as_it_was(kind: Method) -> None:
+    model = gru()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match="`target` to select"):
+        kind(model, model.rnn).attribute(vectors(), target=9)
+    assert not model.rnn._forward_hooks
+    assert not model.rnn._forward_pre_hooks
+    assert "forward" not in vars(model.rnn)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
