@@ -55,6 +55,7 @@ from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
 from captum_dynamics.matching import Matching, Tracks, link_matchings, match_points
+from captum_dynamics.mean_map import MeanMap
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_runs
 from captum_dynamics.solvers import Status
@@ -81,6 +82,7 @@ _LATE = ("Analysis", "NamedInputs", "analyze", "load")
 
 __all__ = [
     "ActivationForm",
+    "MeanMap",
     "UnitwiseForm",
     "AdapterNotFoundError",
     "Analysis",

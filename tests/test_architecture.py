@@ -33,7 +33,7 @@ RANKS = (
         "subspaces",
     ),
     ("dynamics",),
-    ("adapters", "solvers"),
+    ("adapters", "solvers", "mean_map"),
     ("calling",),
     ("recording", "fixed_points"),
     (

@@ -25,6 +25,9 @@ from captum_dynamics.unitwise import Arguments, UnitwiseForm, Values, ValueSlope
 IN_CACHE = 4 * 2**20
 """Bytes of arguments whose slopes are averaged at once: work that stays in a cache."""
 
+SMALLEST = 1e-8
+"""Change of a slope that makes an equation exact and nothing else different."""
+
 COPIES = 256
 """Averages of a piece that are held at once, with those at its nodes, about."""
 
@@ -120,14 +123,15 @@ class Quadrature:
         first, *others = (gauss_legendre(count) for count in self._rule.counts)
         slopes, missed = _slopes_at(first, form, starts, moves, rises)
         pending = torch.nonzero(missed.flatten(1).norm(dim=-1) > allowed)[:, 0]
-        missed = missed[pending]
+        missed = _balanced(slopes, missed, moves)[pending]
         for nodes in others:
             if len(pending) == 0:
                 return slopes, gaps
             part = starts[pending], moves[pending], rises[pending]
-            slopes[pending], missed = _slopes_at(nodes, form, *part)
+            found, missed = _slopes_at(nodes, form, *part)
             failed = missed.flatten(1).norm(dim=-1) > allowed[pending]
-            pending, missed = pending[failed], missed[failed]
+            missed = _balanced(found, missed, moves[pending])[failed]
+            slopes[pending], pending = found, pending[failed]
         if halvings > 0 and len(pending) > 0:
             middle = starts[pending] + 0.5 * moves[pending]
             halves = (
@@ -166,6 +170,20 @@ def _slopes_at(
             slopes.mul_(weight) if total.ndim == 0 else total.add_(slopes, alpha=weight)
         )
     return total, (total * moves[:, None]).sum(2) - rises
+
+
+def _balanced(slopes: ValueSlopes, missed: Values, moves: Arguments) -> Values:
+    """Change slopes least to make them miss nothing, where that is next to nothing.
+
+    What a unit's slopes miss of its rise is divided along its moves. What would take a
+    larger change is missed as before, and returned.
+    """
+    sizes = moves.square().sum(1)
+    small = missed.abs() <= SMALLEST * sizes.sqrt()[:, None]
+    shares = torch.where(small, missed, 0.0)
+    shares /= sizes.clamp_min(torch.finfo(sizes.dtype).tiny)[:, None]
+    slopes.addcmul_(shares[:, :, None], moves[:, None], value=-1)
+    return torch.where(small, 0.0, missed)
 
 
 @dataclass(frozen=True, eq=False)
