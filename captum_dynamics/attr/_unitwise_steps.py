@@ -16,8 +16,10 @@ from torch import Tensor
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
 from captum_dynamics.attr._base import Adjoints
+from captum_dynamics.attr._host import Steps, later_any
 from captum_dynamics.attr._quadrature import Quadrature
-from captum_dynamics.attr._runs import RunPair
+from captum_dynamics.attr._segment_steps import SegmentSteps
+from captum_dynamics.attr._step_ends import StepEnds
 from captum_dynamics.unitwise import Arguments, UnitwiseForm, ValueSlopes
 
 BLOCK = 64 * 2**20
@@ -28,23 +30,24 @@ Gaps = Float[Tensor, "n block s w"]
 
 @dataclass(frozen=True, eq=False)
 class UnitwiseSteps:
-    """All steps of two runs, for a map in unitwise form."""
+    """Derivatives of all steps, averaged along their segments, unit by unit."""
 
-    runs: RunPair
+    ends: StepEnds
     form: UnitwiseForm
     quadrature: Quadrature
 
-    def adjoints(self) -> tuple[Adjoints, PerPoint]:
+    def adjoints(self, injections: StateSequences) -> tuple[Adjoints, PerPoint]:
         """v_0 to v_T and v_t Bbar_t; and what the averages miss of v_t . change."""
-        runs, form = self.runs, self.form
-        gradients = torch.zeros_like(runs.inputs)
-        missing = torch.zeros_like(runs.outputs)
-        carried = [torch.zeros_like(runs.initial_states)]
+        form = self.form
+        gradients = torch.zeros_like(self.ends.last_inputs)
+        carried = [torch.zeros_like(self.ends.first_states[:, 0])]
+        missing = torch.zeros_like(carried[0][:, 0])
+        read = later_any((injections != 0).any(-1))
         for block in reversed(self._blocks()):
-            slopes, gaps = self._averages(block, runs.mattering[:, block])
+            slopes, gaps = self._averages(block, read[:, block])
             pulled = []
             for step in reversed(range(slopes.shape[1])):
-                v = carried[-1] = carried[-1] + runs.injections[:, block][:, step]
+                v = carried[-1] = carried[-1] + injections[:, block][:, step]
                 values = form.pull_values(v)
                 missing += (values * gaps[:, step]).sum((1, 2))
                 pulled.append(_through(values, slopes[:, step]))
@@ -56,8 +59,8 @@ class UnitwiseSteps:
 
     def gradients(self, cotangents: StateSequences) -> tuple[InputSequences, PerPoint]:
         """v_t Bbar_t of given v_t, and what the averages miss of v_t . change."""
-        gradients = torch.zeros_like(self.runs.inputs)
-        missing = torch.zeros_like(self.runs.outputs)
+        gradients = torch.zeros_like(self.ends.last_inputs)
+        missing = torch.zeros_like(cotangents[:, 0, 0])
         for block in self._blocks():
             v = cotangents[:, block]
             slopes, gaps = self._averages(block, v.any(-1))
@@ -69,13 +72,13 @@ class UnitwiseSteps:
 
     def drives(self) -> StateSequences:
         """Bbar_t (x_t - x^b_t)."""
-        runs, form = self.runs, self.form
-        drives = torch.zeros_like(runs.states)
-        everywhere = torch.ones_like(runs.mattering)
+        ends, form = self.ends, self.form
+        drives = torch.zeros_like(ends.first_states)
+        everywhere = torch.ones_like(drives[:, :, 0], dtype=torch.bool)
         for block in self._blocks():
             slopes, _ = self._averages(block, everywhere[:, block])
-            at = runs.previous_baseline_states[:, block].flatten(0, 1)
-            both = runs.inputs[:, block], runs.baseline_inputs[:, block]
+            at = ends.first_states[:, block].flatten(0, 1)
+            both = ends.last_inputs[:, block], ends.first_inputs[:, block]
             x, x_b = (form.arguments(at, form.reads(i.flatten(0, 1))) for i in both)
             moved = (slopes.flatten(0, 1) * (x - x_b)[:, None]).sum(2)
             drives[:, block] = form.states(moved).view_as(drives[:, block])
@@ -83,32 +86,40 @@ class UnitwiseSteps:
 
     def _blocks(self) -> list[slice]:
         """Cut the steps into blocks whose slopes fit in memory."""
-        runs = self.runs
+        states, inputs = self.ends.first_states, self.ends.last_inputs
         one = self.form.slopes(
-            self.form.arguments(
-                runs.initial_states[:1], self.form.reads(runs.inputs[:1, 0])
-            )
+            self.form.arguments(states[:1, 0], self.form.reads(inputs[:1, 0]))
         )
-        size = one.numel() * one.element_size() * len(runs)
-        return list(row_chunks(runs.inputs.shape[1], size, BLOCK))
+        size = one.numel() * one.element_size() * len(states)
+        return list(row_chunks(states.shape[1], size, BLOCK))
 
-    def _averages(self, block: slice, chosen: Tensor) -> tuple[Tensor, Gaps]:
+    def _averages(self, block: slice, chosen: Steps) -> tuple[Tensor, Gaps]:
         """Slopes and gaps of a block of steps, zero where they are not `chosen`."""
-        runs = self.runs
-        starts, ends = (
+        ends = self.ends
+        first, last = (
             self.form.arguments(
                 states[:, block][chosen], self.form.reads(inputs[:, block][chosen])
             )
             for states, inputs in (
-                (runs.previous_baseline_states, runs.baseline_inputs),
-                (runs.previous_states, runs.inputs),
+                (ends.first_states, ends.first_inputs),
+                (ends.last_states, ends.last_inputs),
             )
         )
-        found, missed = self.quadrature.mean_slopes(self.form, starts, ends)
+        found, missed = self.quadrature.mean_slopes(self.form, first, last)
         slopes = found.new_zeros(*chosen.shape, *found.shape[1:])
         gaps = missed.new_zeros(*chosen.shape, *missed.shape[1:])
         slopes[chosen], gaps[chosen] = found, missed
         return slopes, gaps
+
+
+def averaged_steps(
+    ends: StepEnds, quadrature: Quadrature
+) -> UnitwiseSteps | SegmentSteps:
+    """Unit by unit where the map has such a form, else by products with Jacobians."""
+    form = ends.dynamics.unitwise_form
+    if form is None:
+        return SegmentSteps(ends, quadrature)
+    return UnitwiseSteps(ends, form, quadrature)
 
 
 def _through(values: Tensor, slopes: ValueSlopes) -> Arguments:

@@ -13,7 +13,8 @@ from captum_dynamics.attr._pieces import warn_of_gaps
 from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr._segment_steps import SegmentSteps
-from captum_dynamics.attr._unitwise_steps import UnitwiseSteps
+from captum_dynamics.attr._step_ends import StepEnds
+from captum_dynamics.attr._unitwise_steps import UnitwiseSteps, averaged_steps
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class _AveragedJacobians(FittedEstimator):
     quadrature: Quadrature
 
     def adjoints(self, runs: RunPair) -> Adjoints:
-        adjoints, missing = self._steps(runs).adjoints()
+        adjoints, missing = self._steps(runs).adjoints(runs.injections)
         _warn(runs, missing)
         return adjoints
 
@@ -99,10 +100,7 @@ class _AveragedJacobians(FittedEstimator):
         return runs.intercepts + baseline + (adjoints.states[:, 0] * initial).sum(-1)
 
     def _steps(self, runs: RunPair) -> UnitwiseSteps | SegmentSteps:
-        form = runs.dynamics.unitwise_form
-        if form is None:
-            return SegmentSteps(runs, self.quadrature)
-        return UnitwiseSteps(runs, form, self.quadrature)
+        return averaged_steps(StepEnds.between(runs), self.quadrature)
 
 
 def _warn(runs: RunPair, unexplained: PerPoint) -> None:

@@ -25,7 +25,8 @@ from captum_dynamics._typing import (
 from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
 from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair
-from captum_dynamics.attr._segments import Segments
+from captum_dynamics.attr._step_ends import StepEnds
+from captum_dynamics.attr._unitwise_steps import averaged_steps
 from captum_dynamics.attr.faithfulness import r2
 from captum_dynamics.exceptions import AttributionWarning
 
@@ -41,6 +42,9 @@ LARGEST_SAMPLE = 20_000
 
 QUADRATURE = Quadrature(atol=1e-12)
 """Splits a step's contribution among features; the sum over steps errs by 1e-10."""
+
+ONE_NODE = Quadrature(nodes=1, max_nodes=1, max_pieces=1)
+"""For segments that do not move: J at a point."""
 
 
 @dataclass(frozen=True)
@@ -176,15 +180,12 @@ class _LocalLinear(FittedEstimator):
         return Adjoints(carried, self.gradients(runs, carried[:, 1:]))
 
     def gradients(self, runs: RunPair, cotangents: StateSequences) -> InputSequences:
-        segments = self._segments(runs)
         # J is not averaged here: of the segments, only B is used.
-        pulled = QUADRATURE.pull_back(
-            segments, cotangents.flatten(0, 1), segments.changes()
-        )
-        return pulled[1].view_as(runs.inputs)
+        steps = averaged_steps(self._reading(runs), QUADRATURE)
+        return steps.gradients(cotangents)[0]
 
     def drives(self, runs: RunPair) -> StateSequences:
-        return self._segments(runs).changes().view_as(runs.states)
+        return self._reading(runs).changes()
 
     def free_run(self, runs: RunPair) -> StateSequences:
         states, visited = runs.initial_states, []
@@ -217,13 +218,8 @@ class _LocalLinear(FittedEstimator):
 
     def _carried(self, runs: RunPair) -> StateSequences:
         """v_0 to v_T."""
-        points = self._nearest(runs)
-        carried = [torch.zeros_like(runs.initial_states)]
-        for step in reversed(range(runs.inputs.shape[1])):
-            carried[-1] = carried[-1] + runs.injections[:, step]
-            at = points[:, step], runs.inputs[:, step]
-            carried.append(runs.dynamics.vjp(*at, carried[-1])[0])
-        return torch.stack(carried[::-1], dim=1)
+        steps = averaged_steps(StepEnds.at(runs, self._nearest(runs)), ONE_NODE)
+        return steps.adjoints(runs.injections)[0].states
 
     def _nearest(self, runs: RunPair) -> StateSequences:
         """p_j(t): the anchor (n, t, d) nearest to the true state before each step."""
@@ -231,13 +227,6 @@ class _LocalLinear(FittedEstimator):
         nearest: Tensor = self.anchors[distances.argmin(-1)]
         return nearest.view_as(runs.states)
 
-    def _segments(self, runs: RunPair) -> Segments:
+    def _reading(self, runs: RunPair) -> StepEnds:
         """From (p_j, x*) to (p_j, x_t): only the input moves."""
-        points = self._nearest(runs).flatten(0, 1)
-        return Segments(
-            runs.dynamics,
-            points,
-            torch.zeros_like(points),
-            runs.baseline_inputs.flatten(0, 1),
-            runs.input_differences.flatten(0, 1),
-        )
+        return StepEnds.reading(runs, self._nearest(runs))

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 
 import captum_dynamics as cd
 from captum_dynamics.adapters import RecurrentAdapter, adapt
-from captum_dynamics.attr import DynamicsAttribution, EigenmodeAttribution
+from captum_dynamics.attr import DynamicsAttribution, EigenmodeAttribution, Switching
 from captum_dynamics.attr import _unitwise_steps as unitwise_steps
 from captum_dynamics.attr._host import Arguments, Host
 from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair, pair_runs
+from captum_dynamics.attr._step_ends import StepEnds
 from captum_dynamics.attr._unitwise_steps import UnitwiseSteps
 from captum_dynamics.unitwise import UnitwiseForm
 from tests.attr import models
@@ -119,8 +120,8 @@ def test_averages_are_those_of_autograd_at_many_nodes(name: str, scale: float) -
     runs = pair(built(name, scale))
     form = runs.dynamics.unitwise_form
     assert form is not None
-    steps = UnitwiseSteps(runs, form, Quadrature())
-    found, missed = steps.adjoints()
+    steps = UnitwiseSteps(StepEnds.between(runs), form, Quadrature())
+    found, missed = steps.adjoints(runs.injections)
     assert missed.abs().max() < 1e-12
     v = found.states[:, 1:]
     back, gradients = averaged_by_autograd(runs, v)
@@ -146,7 +147,7 @@ def test_blocks_of_steps_change_nothing(
     runs = pair(model)
     form = runs.dynamics.unitwise_form
     assert form is not None
-    assert len(UnitwiseSteps(runs, form, Quadrature())._blocks()) > 2
+    assert len(UnitwiseSteps(StepEnds.between(runs), form, Quadrature())._blocks()) > 2
     torch.testing.assert_close(method.attribute(inputs, target=1), whole)
 
 
@@ -156,6 +157,28 @@ def test_a_relu_needs_no_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
     method = DynamicsAttribution(model, model.rnn)
     _, delta = method.attribute(inputs, target=1, return_convergence_delta=True)
     assert delta.abs().max() < 1e-12
+
+
+@every_layer
+def test_contributions_are_complete_to_rounding(name: str) -> None:
+    model, inputs = built(name, 2.5), vectors()
+    method = DynamicsAttribution(model, model.rnn)
+    _, delta = method.attribute(inputs, target=1, return_convergence_delta=True)
+    assert delta.abs().max() < 1e-13
+
+
+@every_layer
+def test_local_linear_pictures_are_those_of_products_with_jacobians(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, inputs = built(name), vectors()
+    estimator = Switching(anchors=3)
+    method = DynamicsAttribution(model, model.rnn, estimator=estimator)
+    found = method.attribute(inputs, target=1)
+    assert method.evaluate(inputs, target=1).identity_error < 1e-12
+    monkeypatch.setattr(type(method.dynamics), "unitwise_form", None)
+    expected = method.attribute(inputs, target=1)
+    torch.testing.assert_close(found, expected, atol=1e-8, rtol=1e-8)
 
 
 def refuse(_: UnitwiseForm, arguments: Tensor) -> Tensor:
