@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +15,7 @@ from captum_dynamics.adapters import Call
 from captum_dynamics.analysis._given import Explained
 from captum_dynamics.attr import DynamicsAttribution, LayerInputForward, check_method
 from captum_dynamics.attr._host import Arguments, Host
+from captum_dynamics.attr._seeding import seeded
 from captum_dynamics.findings import Documents, Explanation
 from captum_dynamics.recording import Trajectories
 
@@ -48,7 +47,7 @@ def explain(
     ours = _ours(explained, reference)
     theirs = []
     for method in compare:
-        with _seeded(seed, call.inputs.device):
+        with seeded(seed, call.inputs.device):
             theirs.append(_theirs(explained, method, call, baseline))
     rows, steps = call.inputs.shape[:2]
     return Documents(
@@ -109,22 +108,6 @@ def _theirs(
     # Methods that draw samples give a delta for each, sample after sample of a row.
     found = deltas.detach().double().reshape(len(total), -1).mean(1)
     return Explanation(type(algorithm).__name__, total, found, seconds)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed the global generators that Captum draws from, and put them back."""
-    numpys = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(numpys)  # noqa: NPY002
 
 
 def _names(
