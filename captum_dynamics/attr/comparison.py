@@ -172,7 +172,20 @@ class Comparison:
         A deletion curve below its line has found what holds the output up.
         """
         change = self.baseline_outputs - self.outputs
-        return self.outputs[:, None] + change[:, None] * self.shares
+        return self.outputs[:, None] + change[:, None] * self.shares.to(change)
+
+    @property
+    def deletion_bends(self) -> Float[Tensor, "m n p"]:
+        """Deletion curves less `lines`: below 0 is better than a random order.
+
+        The levels of the examples, which have no part in a comparison, are gone.
+        """
+        return torch.stack([m.deletion for m in self.methods]) - self.lines
+
+    @property
+    def insertion_bends(self) -> Float[Tensor, "m n p"]:
+        """Insertion curves less the lines in the other direction: above 0 is better."""
+        return torch.stack([m.insertion for m in self.methods]) - self.lines.flip(1)
 
     def deletion_difference(
         self,
