@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from captum_dynamics import _checks
 from captum_dynamics._typing import PerPoint
 from captum_dynamics.attr._asked import Answer, answer, forward_of
 from captum_dynamics.attr._curves import deletion_and_insertion, steps_of
@@ -73,6 +74,7 @@ class Judge:
         self._check_same(method)
         traps = self._traps(method)
         given = answer(method, self.question, own)
+        _checks.check_finite("attributions", given.attributions)
         infidelity, sensitivity, reasons = self._perturbed(method, given, own)
         deletion, insertion = deletion_and_insertion(
             self.forward_func,

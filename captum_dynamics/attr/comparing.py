@@ -76,7 +76,8 @@ def compare(
         n_perturb_samples: perturbed copies of each example for infidelity and
             sensitivity; 0 leaves both out.
         perturb_radius: noise of the sensitivity, as in `sensitivity_max`.
-        internal_batch_size: examples to run at once, also for methods that take it.
+        internal_batch_size: examples to run at once, also for methods that take it;
+            infidelity and sensitivity take no fewer than all of them.
         generator: source of all randomness; by default always the same one. Captum's
             methods draw from global generators, which are seeded and put back.
         show_progress: show a progress bar over methods.

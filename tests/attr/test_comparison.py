@@ -119,7 +119,7 @@ def test_padding_is_never_replaced_nor_ranked() -> None:
     valid = torch.arange(STEPS) < lengths[:, None]
     exact = Sum().contributions(vectors())
     loud = exact.where(valid, 1e3)
-    result = given(loud, 2 * loud, valid=valid, points=105)
+    result = given(loud, exact.where(valid, -1e3), valid=valid, points=105)
     for row, length in enumerate(lengths.tolist()):
         ordered = np.sort(exact[row, :length].numpy())[::-1]
         kept = float(exact[row, length:].sum())
@@ -127,6 +127,7 @@ def test_padding_is_never_replaced_nor_ranked() -> None:
         found = result["m0"].insertion[row].numpy()
         assert found == pytest.approx(sums(ordered)[places] + kept)
     assert float(result.rank_correlations[0, 1]) == pytest.approx(1)
+    assert float(result.rank_correlations_within[0, 1]) == pytest.approx(1)
 
 
 def test_token_ids_are_replaced_by_the_baselines_id() -> None:
@@ -204,6 +205,22 @@ def test_infidelity_is_of_the_steps_that_are_replaced() -> None:
     assert result["m1"].infidelity.mean() == pytest.approx(4.5, rel=0.1)
 
 
+def test_infidelity_replaces_steps_of_each_example_by_its_own_baseline() -> None:
+    x, bases = vectors(), vectors().flip(0) / 2
+    valid = torch.arange(STEPS) < torch.tensor([3, 7, 5, 1])[:, None]
+    exact = Sum().contributions(x) - Sum().contributions(bases)
+    loud = exact.where(valid, 1e3)
+    for size in (None, 3 * ROWS):  # one copy of each example at once, and three
+        result = given(
+            loud,
+            baselines=bases,
+            valid=valid,
+            n_perturb_samples=20,
+            internal_batch_size=size,
+        )
+        assert float(result["m0"].infidelity.max()) < 1e-20
+
+
 def test_gradients_are_judged_by_gradient_times_change() -> None:
     model = Sum()
     methods = {
@@ -240,6 +257,40 @@ def test_calls_and_examples_are_those_that_the_model_counts_itself() -> None:
             found = (result[name].calls, result[name].examples)
             assert found == (len(model.seen), sum(model.seen)), name
         assert methods["gradient"].forward_func is forward
+
+
+def test_calls_of_a_layer_method_of_a_function_count() -> None:
+    model, calls = classifier(), []
+
+    def forward(ids: Tensor) -> Tensor:
+        calls.append(len(ids))
+        return model(ids)
+
+    ids = torch.ones(2, 5, dtype=torch.long)
+    method = LayerIntegratedGradients(forward, model.embedding)
+    settings = {"n_steps": 3, "internal_batch_size": 2}
+    result = compare(
+        {"m": method}, ids, baselines=0, target=0, settings={"m": settings}, **QUICK
+    )
+    calls.clear()
+    method.attribute(ids, 0, target=0, return_convergence_delta=True, **settings)
+    assert (result["m"].calls, result["m"].examples) == (len(calls), sum(calls))
+    assert method.forward_func is method.ig.forward_func is forward
+
+
+class Careless(Attribution):
+    """A method that writes into what it is given."""
+
+    def attribute(self, inputs: Tensor) -> Tensor:
+        return inputs.detach().mul_(0.0)
+
+
+def test_a_careless_method_spoils_nothing() -> None:
+    model, x = Sum(), vectors()
+    result = compare({"m": Careless(model), "x": InputXGradient(model)}, x, **QUICK)
+    assert torch.equal(x, vectors())
+    exact = model.contributions(vectors())
+    torch.testing.assert_close(result["x"].by_step, exact)
 
 
 def test_bootstrap_of_a_difference_is_scipys() -> None:
@@ -326,8 +377,12 @@ def test_ours_and_captums_methods_answer_together_and_are_as_on_their_own() -> N
     )
     torch.testing.assert_close(result["path"].attributions, alone.detach())
     torch.testing.assert_close(result["path"].deltas, delta)
+    change = result.outputs - result.baseline_outputs
+    # Of a delta for each sample, the mean.
+    samples = result["samples"]
+    over = samples.by_step.sum(1) - change
+    torch.testing.assert_close(samples.deltas, over)
     for name in ("ours", "telescoping", "path"):
-        change = result.outputs - result.baseline_outputs
         total = (result[name].by_step * valid).sum(1)
         torch.testing.assert_close(total, change, atol=1e-3, rtol=1e-3)
     assert [m.name for m in result.methods if m.deltas.isnan().all()] == [
@@ -390,6 +445,13 @@ def test_the_same_generator_gives_the_same_and_nothing_else_is_touched() -> None
     assert not model._forward_pre_hooks
     after = model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_without_a_generator_every_call_gives_the_same_and_draws_from_none() -> None:
+    state = torch.get_rng_state()
+    first, again = (given(torch.ones(ROWS, STEPS), n_perturb_samples=3) for _ in "ab")
+    assert torch.equal(first["m0"].infidelity, again["m0"].infidelity)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_batches_change_nothing() -> None:
