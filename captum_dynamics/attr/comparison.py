@@ -267,10 +267,13 @@ class Comparison:
 
     def table(self) -> str:
         """Write `to_rows()` as text, then why numbers are missing and the traps."""
+        lacking: dict[tuple[str, str], list[str]] = {}
+        for method in self.methods:
+            for reason in method.reasons.items():
+                lacking.setdefault(reason, []).append(method.name)
         notes = [
-            f"{method.name}: {name} is not defined: {why}"
-            for method in self.methods
-            for name, why in method.reasons.items()
+            f"{number} is not defined for {', '.join(names)}: {why}"
+            for (number, why), names in lacking.items()
         ]
         traps = [f"{m.name}: {trap}" for m in self.methods for trap in m.traps]
         return write_table(self.to_rows(), notes + traps)

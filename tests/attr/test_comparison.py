@@ -463,6 +463,17 @@ def test_batches_change_nothing() -> None:
     torch.testing.assert_close(cut["ours"].attributions, whole["ours"].attributions)
 
 
+def test_one_step_of_one_example_ranks_nothing_and_is_judged_all_the_same() -> None:
+    model, x = gru(), vectors(1, 1)
+    methods = {"ours": DynamicsAttribution(model, model.rnn), "size": Saliency(model)}
+    result = compare(methods, x, target=0, baselines=0.0, points=2)
+    assert bool(result.rank_correlations.isnan().all())
+    assert bool(result.rank_correlations_within.isnan().all())
+    assert len(result["ours"].deletion.unique()) == 2
+    assert str(result.deletion_difference("ours", "size")) == "+0 [+0, +0]"
+    assert str(result).splitlines()[1].endswith(" -")
+
+
 def test_methods_in_a_sequence_have_names_of_their_own() -> None:
     model = Sum()
     result = compare(
@@ -480,7 +491,9 @@ def test_the_table_has_a_line_for_each_method_and_says_what_is_wrong() -> None:
     lines = str(result).splitlines()
     assert lines[0].split()[:3] == ["method", "seconds", "calls"]
     assert lines[1].startswith("Saliency ")
-    assert "`n_perturb_samples` is 0" in lines[3]
+    both = "Saliency, Dynamics Attribution: `n_perturb_samples` is 0"
+    assert lines[3] == f"infidelity is not defined for {both}"
+    assert lines[4] == f"sensitivity is not defined for {both}"
     row = result.to_rows()[1]
     assert row["deletion"] == pytest.approx(
         float(result["Dynamics Attribution"].deletion_areas.mean())

@@ -189,3 +189,10 @@ def test_curves_are_means_less_the_straight_line_with_standard_errors() -> None:
             assert tops.max() == pytest.approx((bends.mean(0) + error).max())
     (legend,) = figure.legends
     assert len(legend.get_texts()) == 3
+
+
+def test_methods_that_rank_nothing_are_drawn_with_a_dash() -> None:
+    model = gru()
+    given = compare([Saliency(model)], vectors(1, 1), target=0, n_perturb_samples=0)
+    _, (ax, _, _) = plot_comparison(given)
+    assert [text.get_text() for text in ax.texts] == ["-"]
