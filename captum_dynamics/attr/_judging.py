@@ -112,14 +112,12 @@ class Judge:
             )
 
     def _traps(self, method: Any) -> tuple[str, ...]:
-        """What `check_method` says, where there is a module to be looked at."""
+        """What `check_method` says, where the model is a module that can be watched."""
         model = forward_of(method)
-        owner = getattr(model, "__self__", None)
-        question = self.question
-        if isinstance(model, nn.Module):
-            given = (question.inputs, *question.arguments.additional)
-            return check_method(method, model, given)
-        return check_method(method, owner) if isinstance(owner, nn.Module) else ()
+        if not isinstance(model, nn.Module):
+            return ()
+        given = (self.question.inputs, *self.question.arguments.additional)
+        return check_method(method, model, given)
 
     def _perturbed(
         self, method: Any, given: Answer, own: Mapping[str, Any]

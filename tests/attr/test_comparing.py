@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 from captum.attr import (
     Attribution,
+    DeepLift,
     FeatureAblation,
     GradientShap,
     InputXGradient,
@@ -164,6 +166,21 @@ def test_ours_and_captums_methods_answer_together_and_are_as_on_their_own() -> N
         "loop",
     ]
     assert bool((result.rank_correlations_within[0, [1, 3]] > 0.8).all())
+
+
+def test_traps_of_a_method_are_told_with_its_scores() -> None:
+    model = gru(models.at_lengths)
+    lengths = torch.tensor([3, 7, 5, 1])
+    methods = {"rescale": DeepLift(model), "path": IntegratedGradients(model)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = compare(
+            methods, vectors(), target=0, additional_forward_args=lengths, **QUICK
+        )
+    (trap,) = result["rescale"].traps
+    assert trap.startswith("DeepLift is the plain gradient inside GRU")
+    assert result["path"].traps == ()
+    assert f"rescale: {trap}" in str(result)
 
 
 def test_layer_methods_answer_where_inputs_are_token_ids() -> None:
