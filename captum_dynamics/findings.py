@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -194,14 +196,14 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """The explained sequences.
+    """The explained sequences; `Documents.of` makes them of anybody's attributions.
 
     Attributes:
         tokens: names of the steps of each sequence.
         outputs: (n,) the model's explained output.
         baseline_outputs: (n,) the output under the reference input.
         valid: (n, t) steps that belong to their sequence.
-        explanations: one for each method; the first is ours.
+        explanations: one for each method; of an analysis the first is ours.
     """
 
     tokens: tuple[tuple[str, ...], ...]
@@ -209,6 +211,65 @@ class Documents:
     baseline_outputs: PerPoint
     valid: StepMask
     explanations: tuple[Explanation, ...]
+
+    @classmethod
+    def of(
+        cls,
+        tokens: Sequence[Sequence[str]],
+        attributions: Mapping[str, Any],
+        *,
+        outputs: PerPoint | None = None,
+        baseline_outputs: PerPoint | None = None,
+    ) -> Documents:
+        """Put names to attributions of any method, for `text_html` and the pictures.
+
+        Args:
+            tokens: names of the steps of each of n sequences; what is longer in the
+                attributions is padding, and is not shown.
+            attributions: by name of the method: a tensor (n, t) or (n, t, ...), which
+                is summed over all but examples and steps, or a pair of it and deltas
+                (n,), as Captum returns it with `return_convergence_delta=True`.
+            outputs: (n,) the model's outputs, for `plot_accumulation`.
+            baseline_outputs: (n,) its outputs under the baseline.
+
+        Returns:
+            The sequences, with one explanation for each method.
+
+        Raises:
+            ValueError: If attributions are not of these sequences.
+
+        Example:
+            >>> import torch
+            >>> from captum_dynamics.findings import Documents
+            >>> documents = Documents.of(
+            ...     [["not", "bad"], ["good"]], {"ones": torch.ones(2, 2, 3)}
+            ... )
+            >>> documents.explanations[0].contributions.tolist()
+            [[3.0, 3.0], [3.0, 3.0]]
+            >>> documents.valid.tolist()
+            [[True, True], [True, False]]
+        """
+        if not attributions:
+            raise ValueError("Expected `attributions` of at least one method.")
+        names = tuple(tuple(map(str, row)) for row in tokens)
+        explanations = tuple(
+            _explanation(name, given, names) for name, given in attributions.items()
+        )
+        shown = explanations[0].contributions
+        if any(e.contributions.shape != shown.shape for e in explanations):
+            raise ValueError(
+                "Expected `attributions` of as many steps by all methods, got "
+                f"{[e.contributions.shape[1] for e in explanations]}."
+            )
+        lengths = torch.tensor([len(row) for row in names], device=shown.device)
+        nan = torch.full((len(names),), torch.nan, dtype=torch.float64)
+        return cls(
+            names,
+            nan if outputs is None else outputs.detach().double(),
+            nan if baseline_outputs is None else baseline_outputs.detach().double(),
+            torch.arange(shown.shape[1], device=shown.device) < lengths[:, None],
+            explanations,
+        )
 
     def agreement(self, row: int) -> float:
         """Correlation over steps of a method with the first; NaN if undefined."""
@@ -276,6 +337,32 @@ class Findings:
         axis, readout = self.manifold.axis[read], self.readout[read]
         size = axis.norm() * readout.norm()
         return float((axis @ readout).abs() / size) if float(size) > 0 else float("nan")
+
+
+def _explanation(name: str, given: Any, tokens: Sequence[Sequence[str]]) -> Explanation:
+    """Attributions by step, with deltas where there are any."""
+    pair = isinstance(given, tuple) and len(given) == 2
+    values, deltas = given if pair else (given, None)
+    if isinstance(values, tuple) and len(values) == 1:  # of a tuple of inputs
+        (values,) = values
+    rows, longest = len(tokens), max(map(len, tokens), default=0)
+    fits = isinstance(values, Tensor) and values.ndim > 1 and len(values) == rows
+    if not fits or values.shape[1] < longest:
+        got = tuple(values.shape) if isinstance(values, Tensor) else type(values)
+        raise ValueError(
+            f"Expected `attributions` of {name!r} to be of {rows} sequences of up to "
+            f"{longest} steps, got {got}."
+        )
+    steps = values.detach().double()
+    missing = torch.full((rows,), torch.nan, dtype=torch.float64)
+    found = missing if deltas is None else deltas.detach().double()
+    return Explanation(
+        name,
+        steps.flatten(2).sum(-1) if steps.ndim > 2 else steps,
+        # Methods that draw samples give a delta for each, sample after sample.
+        found.reshape(rows, -1).mean(1) if rows else found,
+        float("nan"),
+    )
 
 
 def _correlation(first: PerPoint, second: PerPoint) -> float:

@@ -83,3 +83,41 @@ def test_without_any_number_the_classes_are_empty() -> None:
     assert all(math.isnan(mean) for mean, _ in given.class_projections().values())
     known = replace(given, scores=torch.tensor([1.0, 2.0, 3.0]).double())
     assert math.isnan(known.score_correlation)
+
+
+def test_attributions_of_any_method_become_documents() -> None:
+    tokens = [["a", "b", "c"], ["d"]]
+    values = torch.arange(2 * 4 * 3, dtype=torch.float32).view(2, 4, 3)
+    deltas = torch.tensor([0.0, 2.0, 1.0, 5.0])  # two samples of each
+    given = Documents.of(
+        tokens,
+        {"plain": values[..., 0], "with": (values, deltas), "tuple": (values,)},
+        outputs=torch.tensor([1.0, 2.0]),
+    )
+    plain, complete, wrapped = given.explanations
+    assert plain.contributions.tolist() == values[..., 0].tolist()
+    assert complete.contributions.tolist() == values.sum(-1).tolist()
+    assert complete.deltas.tolist() == [1.0, 3.0]
+    assert [plain.complete, complete.complete, wrapped.complete] == [False, True, False]
+    assert given.valid.tolist() == [[True] * 3 + [False], [True] + [False] * 3]
+    assert given.tokens == (("a", "b", "c"), ("d",))
+    assert given.outputs.tolist() == [1.0, 2.0]
+    assert bool(given.baseline_outputs.isnan().all())
+
+
+@pytest.mark.parametrize(
+    "values",
+    [torch.ones(3, 2), torch.ones(2, 1), torch.ones(2), "text"],
+    ids=["other rows", "too few steps", "a vector", "no tensor"],
+)
+def test_attributions_of_other_sequences_are_refused(values: object) -> None:
+    with pytest.raises(ValueError, match="'mine' to be of 2 sequences of up to 2"):
+        Documents.of([["a", "b"], ["c"]], {"mine": values})
+
+
+def test_methods_that_differ_in_steps_are_refused_and_so_is_none() -> None:
+    given = {"one": torch.ones(1, 2), "two": torch.ones(1, 3)}
+    with pytest.raises(ValueError, match=r"as many steps by all methods.*\[2, 3\]"):
+        Documents.of([["a"]], given)
+    with pytest.raises(ValueError, match="at least one"):
+        Documents.of([["a"]], {})

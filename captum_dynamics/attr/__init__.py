@@ -7,6 +7,12 @@ from captum_dynamics.attr._estimated import Fitted
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr.captum_methods import captum_method
 from captum_dynamics.attr.classical import Classical
+from captum_dynamics.attr.comparing import compare
+from captum_dynamics.attr.comparison import (
+    Comparison,
+    MethodScores,
+    PairedDifference,
+)
 from captum_dynamics.attr.conservation import Conservation
 from captum_dynamics.attr.dynamics_attribution import DynamicsAttribution
 from captum_dynamics.attr.eigenmodes import EigenmodeAttribution
@@ -31,6 +37,7 @@ __all__ = [
     "AbsoluteShares",
     "Adjoints",
     "Classical",
+    "Comparison",
     "Conservation",
     "DynamicsAttribution",
     "EigenmodeAttribution",
@@ -42,7 +49,9 @@ __all__ = [
     "HiddenTap",
     "LayerInputForward",
     "LinearizedPropagation",
+    "MethodScores",
     "ModeAttributions",
+    "PairedDifference",
     "PathIntegrated",
     "ProductRule",
     "ProportionalShares",
@@ -52,5 +61,6 @@ __all__ = [
     "TelescopingAttribution",
     "captum_method",
     "check_method",
+    "compare",
     "tap_hidden",
 ]

@@ -55,6 +55,15 @@ class ModeAttributions:
         """Those of the subspaces that divide each step, for each contribution."""
         return self.time_constants[self.nearest]
 
+    def slowest(self, count: int) -> Float[Tensor, "n t c"]:
+        """Contributions of the `count` slowest subspaces, then of all others together.
+
+        Where there are no more than `count`, the last of these is zero.
+        """
+        parts = self.contributions
+        first, rest = parts[..., :count], parts[..., count:]
+        return torch.cat([first, rest.sum(-1, keepdim=True)], dim=-1)
+
     @cached_property
     def transient_growth(self) -> Float[Tensor, "n p"]:
         """max_k |w J^k| / |w| of each output's readout w at each point.

@@ -10,11 +10,13 @@ from captum_dynamics.plots.accumulation import plot_accumulation
 from captum_dynamics.plots.alignment import plot_alignment
 from captum_dynamics.plots.basins import plot_basins
 from captum_dynamics.plots.branches import plot_branches
+from captum_dynamics.plots.comparison import plot_comparison
 from captum_dynamics.plots.density import plot_density
 from captum_dynamics.plots.exponents import plot_exponents
 from captum_dynamics.plots.fixed_point_graph import plot_graph
 from captum_dynamics.plots.hierarchy import plot_hierarchy
 from captum_dynamics.plots.input_effects import plot_input_effects
+from captum_dynamics.plots.mode_contributions import plot_mode_contributions
 from captum_dynamics.plots.modes import plot_modes
 from captum_dynamics.plots.persistence import plot_persistence
 from captum_dynamics.plots.projections import plot_projections
@@ -24,6 +26,7 @@ from captum_dynamics.plots.spectrum import plot_spectrum
 from captum_dynamics.plots.speed_profile import plot_speed_profile
 from captum_dynamics.plots.text import text_html
 from captum_dynamics.plots.time_constants import plot_time_constants
+from captum_dynamics.plots.time_series import plot_time_series
 from captum_dynamics.plots.transitions import plot_transitions
 from captum_dynamics.plots.variance import plot_variance
 
@@ -47,5 +50,8 @@ __all__ = [
     "plot_regimes",
     "plot_exponents",
     "plot_accumulation",
+    "plot_mode_contributions",
+    "plot_time_series",
+    "plot_comparison",
     "text_html",
 ]

@@ -97,9 +97,9 @@ def say_nothing_to_show(ax: Axes, reason: str) -> None:
     ax.set_yticks([])
 
 
-def shorten(name: str) -> str:
+def shorten(name: str, longest: int = LONGEST_NAME) -> str:
     """Cut a long name, and keep matplotlib from reading mathematics in it."""
-    name = name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"
+    name = name if len(name) <= longest else name[: longest - 1] + "…"
     return name.replace("$", r"\$")
 
 

@@ -33,6 +33,9 @@ def plot_accumulation(
     names = documents.tokens[document]
     steps = np.arange(len(names) + 1)
     output = float(documents.outputs[document])
+    if not np.isfinite([output, float(documents.baseline_outputs[document])]).all():
+        _base.say_nothing_to_show(ax, "The outputs are not known.")
+        return figure, ax
     label = f"output {output:.3g}"
     ax.axhline(output, color=_base.INK, linewidth=0.9, linestyle=":", label=label)
     drawn = [(i, e) for i, e in enumerate(documents.explanations) if e.complete]

@@ -8,11 +8,14 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from captum.attr import Saliency
 
+from captum_dynamics.attr import DynamicsAttribution, compare
 from captum_dynamics.findings import Documents, Explanation
 from captum_dynamics.plots import plot_accumulation, text_html
 from captum_dynamics.plots.text import text_style
 from tests.analyses import small_analysis
+from tests.attr.models import gru, vectors
 
 
 def documents(contributions: list[float], *tokens: str) -> Documents:
@@ -38,6 +41,24 @@ def test_steps_after_the_end_of_a_sequence_do_not_count() -> None:
     given = replace(given, valid=torch.tensor([[True, True, False]]))
     _, ax = plot_accumulation(given)
     assert ax.get_lines()[1].get_ydata().tolist() == [0.0, 1.0, 3.0]
+
+
+def test_outputs_that_are_not_known_are_said_to_be_so() -> None:
+    given = Documents.of([["a", "b"]], {"mine": torch.ones(1, 2)})
+    _, ax = plot_accumulation(given)
+    assert [text.get_text() for text in ax.texts] == ["The outputs are not known."]
+
+
+def test_a_comparison_becomes_coloured_text_in_two_lines() -> None:
+    model, x = gru(), vectors(2)
+    methods = {"ours": DynamicsAttribution(model, model.rnn), "size": Saliency(model)}
+    result = compare(methods, x, target=1, points=1, n_perturb_samples=0)
+    documents = Documents.of([["a"] * 7, ["b"] * 3], result.attributions)
+    page = text_html(documents)
+    assert len(Spans(page).found) == 2 * (7 + 3)
+    total = float(result["ours"].attributions[1, 2].sum())
+    assert ["b", f"{total:+.4g}"] in [[t, n] for _, n, t in Spans(page).found]
+    assert page.count("own scale") == 2  # of the sizes, which have no delta
 
 
 class Spans(HTMLParser):
