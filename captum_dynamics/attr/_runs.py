@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_dynamics._typing import (
+    Counts,
     Inputs,
     InputSequences,
     PerPoint,
@@ -17,8 +18,9 @@ from captum_dynamics._typing import (
     StateSequences,
 )
 from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters._base import later_any
 from captum_dynamics.attr._heads import average_injections
-from captum_dynamics.attr._host import Arguments, Host, Steps, later_any, one_each
+from captum_dynamics.attr._host import Arguments, Host, Steps, one_each
 from captum_dynamics.exceptions import AttributionWarning
 
 
@@ -39,6 +41,7 @@ class RunPair:
         intercepts: what the output adds to sum_t G_t . s_t, (n,).
         outputs: the model's own outputs F(x), (n,).
         baseline_outputs: its outputs F(baseline), (n,).
+        lengths: steps of each sequence, (n,).
     """
 
     dynamics: RecurrentAdapter
@@ -52,6 +55,7 @@ class RunPair:
     intercepts: PerPoint
     outputs: PerPoint
     baseline_outputs: PerPoint
+    lengths: Counts
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -122,7 +126,7 @@ def pair_calls(
         baseline_outputs = one_each(answers, call)
     else:
         baseline_outputs, before = host.run(replace(arguments, inputs=baselines))
-        _check_alike(call, before)
+        _check_alike(host.dynamics, call, before)
     return CallPair(call, before, outputs, baseline_outputs)
 
 
@@ -136,8 +140,7 @@ def pair_runs(
     calls = pair_calls(host, arguments, baselines, reference)
     call, before = calls.call, calls.baseline_call
     dynamics = host.dynamics
-    states = dynamics.rollout(call.initial_states, call.inputs)
-    references = dynamics.rollout(before.initial_states, before.inputs)
+    states, references = dynamics.run(call), dynamics.run(before)
     injections, intercepts = average_injections(
         host, arguments, call, states, references
     )
@@ -155,14 +158,21 @@ def pair_runs(
         intercepts,
         calls.outputs.to(states.dtype),
         calls.baseline_outputs.to(states.dtype),
+        call.lengths,
     )
 
 
-def _check_alike(call: Call, before: Call) -> None:
+def _check_alike(dynamics: RecurrentAdapter, call: Call, before: Call) -> None:
     if before.inputs.shape != call.inputs.shape:
         raise ValueError(
             f"Expected `baselines` under which the layer reads inputs of shape "
             f"{tuple(call.inputs.shape)}, got {tuple(before.inputs.shape)}."
+        )
+    if not dynamics.one_map and not torch.equal(before.lengths, call.lengths):
+        raise ValueError(
+            f"Expected `baselines` of the lengths of `inputs`, as a bidirectional "
+            f"layer begins at the last step too: {call.lengths.tolist()}, got "
+            f"{before.lengths.tolist()}."
         )
 
 
