@@ -175,6 +175,27 @@ def test_a_picture_with_an_anchor_at_every_state_is_nearly_the_model() -> None:
     torch.testing.assert_close(told.surrogate_outputs, told.outputs)
 
 
+@pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM])
+def test_two_layers_of_one_direction_contribute_the_same(
+    kind: type[nn.RNNBase],
+) -> None:
+    model, x, before = two_way(kind, both_ends), vectors(), vectors().flip(0)
+    weights, total = model.rnn.state_dict(), torch.zeros_like(x)
+    for half, suffix in enumerate(("", "_reverse")):
+        alone = kind(WIDTH, 5, batch_first=True).double()
+        names = alone.state_dict()
+        alone.load_state_dict({name: weights[name + suffix] for name in names})
+        column = model.head.weight[1, 5 * half : 5 * half + 5].detach()
+        # The layer itself reads forwards: its inputs are turned round before it.
+        order = slice(None) if half == 0 else torch.arange(4, -1, -1)
+        found = DynamicsAttribution(
+            lambda s, a=alone, c=column: a(s)[0][:, -1] @ c, alone
+        )
+        total += found.attribute(x[:, order], before[:, order])[:, order]
+    both = DynamicsAttribution(model, model.rnn).attribute(x, before, 1)
+    torch.testing.assert_close(both, total, atol=1e-9, rtol=0)
+
+
 def test_integrated_gradients_agree_on_sums_and_nearly_on_steps() -> None:
     model, x = classifier(), vectors()
     before = torch.zeros_like(x)
