@@ -69,7 +69,8 @@ def analyze(
         target: column of the model's output (n, outputs) to explain; it may be left
             out where there is one.
         direction: "forward" or "backward": which system of a bidirectional layer to
-            analyse. Steps are attributed through both.
+            analyse; steps are attributed through both. Levels of a bidirectional
+            stack are adapted one by one, with `captum_dynamics.adapt`.
         compare: attribution classes of Captum to set beside ours, such as
             `[IntegratedGradients]`; they attribute to the layer's inputs.
         tokens: names of the steps of each sequence that count, such as its words.

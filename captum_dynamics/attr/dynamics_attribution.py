@@ -141,7 +141,9 @@ class DynamicsAttribution(EstimatedAttribution):
         """
         session = self._session(inputs, None, None, additional_forward_args)
         ((call, states, counted),) = session.calls()
-        return Trajectories(states, call.inputs, call.initial_states, counted.sum(1))
+        # What a backward direction has read are the last steps, not the first.
+        lengths = counted.sum(1) if self.dynamics.one_map else call.lengths
+        return Trajectories(states, call.inputs, call.initial_states, lengths)
 
     @torch.inference_mode(False)
     def find_fixed_points(

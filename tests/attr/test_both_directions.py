@@ -151,6 +151,16 @@ def test_of_an_affine_layer_they_are_gradient_times_difference(estimator: Any) -
     assert told.identity_error < 1e-9
 
 
+def test_systems_of_an_affine_layer_are_predicted_by_one_anchor() -> None:
+    # No warning, which is an error here: R^2 of each system's picture is above .98.
+    model = always_on(2)
+    chosen = DynamicsAttribution(model, model.rnn, estimator=Switching())
+    chosen.fit(vectors(), 1)
+    one = DynamicsAttribution(model, model.rnn, estimator=Switching(anchors=1))
+    found = chosen.evaluate(vectors(), target=1).constants
+    torch.testing.assert_close(found, one.evaluate(vectors(), target=1).constants)
+
+
 @pytest.mark.parametrize(
     ("name", "estimator"),
     [("packed two-level gru", Switching(anchors=3)), ("two-level lstm", Classical())],
@@ -386,6 +396,8 @@ def test_there_is_no_map_of_both_directions() -> None:
         method.find_fixed_points(vectors())
     runs = method.record(vectors())
     torch.testing.assert_close(runs.states, model.rnn(vectors())[0])
+    late = DynamicsAttribution(lambda x: model.rnn(x)[0][:, 2, 5:].sum(-1), model.rnn)
+    assert late.record(vectors()).valid.all()
 
 
 def test_baselines_of_other_lengths_are_refused() -> None:
