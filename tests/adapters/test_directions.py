@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import captum_dynamics as cd
+from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.testing import check_adapter
 
 LAYERS = {
@@ -182,6 +183,20 @@ def test_the_whole_chain_runs_on_each_direction() -> None:
         graph = cd.connect(dynamics, linear, generator=torch.Generator())
         found[way] = sorted(linear.unstable_dims.tolist()), len(graph.graph.edges)
     assert found == {"forward": ([0], 0), "backward": ([0, 0, 1], 2)}
+
+
+@pytest.mark.parametrize(
+    ("column", "step", "reached"),
+    [(0, 2, [0, 1, 2]), (5, 2, [2, 3]), (10, 2, [0, 1, 2, 3]), (15, 2, [0, 1, 2, 3])],
+    ids=["forward", "backward", "above", "above, backward"],
+)
+def test_what_reaches_a_state_is_told_level_by_level(
+    column: int, step: int, reached: list[int]
+) -> None:
+    whole = adapt_whole(two_way("gru", num_layers=2))
+    read = torch.zeros(1, 4, 20, dtype=torch.bool)
+    read[0, step, column] = True
+    assert torch.nonzero(whole.reaching(read)[0])[:, 0].tolist() == reached
 
 
 @pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM])
