@@ -22,7 +22,7 @@ class Setting:
 
     Attributes:
         model: class of the host model.
-        layer: class of the recurrent layer.
+        layer: class of the recurrent layer, with its direction if it has two.
         path: where the layer stands in the model.
         blocks: names of the state's blocks.
         state_dim: width d of the state.

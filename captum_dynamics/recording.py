@@ -104,7 +104,10 @@ def record(
         lengths: steps (n,) of each sequence that count, where the layer runs over
             padding; a PackedSequence says so by itself.
         mask: the same as a (n, t) mask, true where a step counts, padding last.
-        dynamics: adapter to use; by default `adapt(model, layer)`.
+        dynamics: adapter to use; by default `adapt(model, layer)`. That of one
+            direction of a bidirectional layer gives trajectories in the order in which
+            this direction reads; backward, a layer that runs over padding does so
+            first, and its initial states are those after it.
         batch_size: rows of `inputs` to run at once; all of them by default.
         show_progress: show a progress bar over batches.
 
@@ -135,6 +138,8 @@ def record(
     whole = _join([_run(model, found, adapter, batch) for batch in shown])
     given = _given_lengths(lengths, mask, whole.call)
     _check_unbroken(whole.breaks, given)
+    if adapter.calls.backward:
+        return _after_padding(whole, given)
     call = whole.call
     return Trajectories(whole.states, call.inputs, call.initial_states, given)
 
@@ -161,6 +166,22 @@ def _run(
         if not breaks.any():
             check_reproduced(adapter, call, states, calls)
     return _Part(call, states, breaks)
+
+
+def _after_padding(whole: _Part, lengths: Counts) -> Trajectories:
+    """Begin each trajectory after the steps of padding that are read first."""
+    call = whole.call
+    padding = call.lengths - lengths
+    before = torch.cat([call.initial_states[:, None], whole.states], dim=1)
+    steps = torch.arange(call.inputs.shape[1], device=padding.device)
+    # What comes after the last step that counts is of no account.
+    places = ((steps + padding[:, None]) % len(steps))[:, :, None]
+    return Trajectories(
+        torch.take_along_dim(whole.states, places, dim=1),
+        torch.take_along_dim(call.inputs, places, dim=1),
+        before[torch.arange(len(before)), padding],
+        lengths,
+    )
 
 
 def _check_unbroken(breaks: StepMask, lengths: Counts) -> None:

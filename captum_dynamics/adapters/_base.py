@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from jaxtyping import Bool
 from torch import Tensor, nn
 
 from captum_dynamics._typing import (
@@ -13,6 +14,7 @@ from captum_dynamics._typing import (
     InputSequences,
     States,
     StateSequences,
+    StepMask,
 )
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.exceptions import UnsupportedLayerError
@@ -41,8 +43,8 @@ class CallConvention(ABC):
     one_step: bool = False
     """Whether a call is one step, so that a sequence is a loop of calls."""
 
-    writes: bool = True
-    """Whether `write` gives a whole output, which one layer of a stack cannot."""
+    backward: bool = False
+    """Whether sequences are read from their last step, padding first."""
 
     @abstractmethod
     def read(
@@ -55,6 +57,12 @@ class CallConvention(ABC):
         self, inputs: InputSequences, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The same call with other inputs, in the layer's own order and dtype."""
+
+    def call_with(
+        self, inputs: InputSequences
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments by which the layer reads inputs (n, t, k) and no initial state."""
+        return self.replace_inputs(inputs, (inputs,), {})
 
     @abstractmethod
     def write(
@@ -73,22 +81,59 @@ class RecurrentAdapter(DynamicsMap):
 
     calls: CallConvention
 
+    one_map: bool = True
+    """Whether one map makes all states; a bidirectional layer has several."""
+
     @classmethod
     def from_layer(
-        cls: type[Self], layer: nn.Module, *, layer_index: int | None = None
+        cls: type[Self],
+        layer: nn.Module,
+        *,
+        layer_index: int | None = None,
+        direction: str | None = None,
     ) -> RecurrentAdapter:
-        """Adapt a layer; `layer_index` selects one of several stacked layers."""
+        """Adapt a layer, or one of several stacked ones, in one of its directions."""
+        kind = type(layer).__name__
         if layer_index is not None:
             raise ValueError(
-                f"Expected no `layer_index` for {type(layer).__name__}, which is not "
-                f"a stack of layers, got {layer_index}."
+                f"Expected no `layer_index` for {kind}, which is not a stack of "
+                f"layers, got {layer_index}."
             )
+        if direction is not None:
+            raise no_direction(kind, direction)
         return cls(layer)  # type: ignore[call-arg]
+
+    @classmethod
+    def whole_layer(cls, layer: nn.Module) -> RecurrentAdapter:
+        """Adapt all of a layer, also one that has no single map."""
+        return cls.from_layer(layer)
+
+    @property
+    def systems(self) -> Systems:
+        """The maps that make all states: level by level, forward before backward."""
+        return ((self,),)
+
+    def run(self, call: Call) -> StateSequences:
+        """States (n, t, d) that a call visits, in the order of its sequences."""
+        return self.rollout(call.initial_states, call.inputs)
+
+    def reaching(self, read: Bool[Tensor, "n t d"]) -> StepMask:
+        """Steps (n, t) whose inputs can reach a part of a state that is read."""
+        return later_any(read.any(-1))
 
     @property
     def output_dim(self) -> int:
         """Leading columns of the state that the next layer reads."""
         return self.layout.blocks[0].size
+
+
+Systems = tuple[tuple[RecurrentAdapter, ...], ...]
+"""Maps level by level, and of each level forward before backward."""
+
+
+def later_any(steps: StepMask) -> StepMask:
+    """True at a step where any step from it on is true."""
+    return steps.flip(1).cumsum(1).flip(1) > 0
 
 
 def scaled_sum(factors: Tensor, stacked: Tensor) -> Tensor:
@@ -103,3 +148,11 @@ def scaled_sum(factors: Tensor, stacked: Tensor) -> Tensor:
 def refuse(layer: nn.Module, reason: str) -> UnsupportedLayerError:
     """The error for a layer whose dynamics cannot be read faithfully."""
     return UnsupportedLayerError(f"Cannot adapt {type(layer).__name__}: {reason}")
+
+
+def no_direction(kind: str, direction: str) -> ValueError:
+    """The error for a direction of a layer that has only one."""
+    return ValueError(
+        f"Expected no `direction` for {kind}, which is not bidirectional, got "
+        f"{direction!r}."
+    )

@@ -48,7 +48,7 @@ class SequenceCalls(CallConvention):
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Put inputs (n, t, k) in the place of the call's own."""
         given = args[0] if args else kwargs["input"]
-        replaced = self._like(inputs, given)
+        replaced = self.in_form_of(inputs, given)
         if args:
             return (replaced, *args[1:]), kwargs
         return args, {**kwargs, "input": replaced}
@@ -59,8 +59,17 @@ class SequenceCalls(CallConvention):
         """Write states (n, t, d) as (outputs, h_n), or (outputs, (h_n, c_n))."""
         blocks = list(dynamics.layout.split(states).values())
         tops = blocks[-self._kinds * self._directions :: self._kinds]
-        outputs = self._like(torch.cat(tops, dim=-1), output[0])
+        outputs = self.in_form_of(torch.cat(tops, dim=-1), output[0])
         return outputs, self._final(blocks, call.lengths, output[1])
+
+    def in_form_of(self, sequences: Tensor, template: Tensor | PackedSequence) -> Any:
+        """Put (n, t, w) sequences in the order, form and dtype of `template`."""
+        if isinstance(template, PackedSequence):
+            return _pack_like(sequences, template)
+        sequences = sequences.to(template.dtype)
+        if template.ndim == 2:
+            return sequences[0]
+        return sequences if self._batch_first else sequences.transpose(0, 1)
 
     def _batch_major(self, given: Tensor | PackedSequence) -> tuple[Tensor, Tensor]:
         if isinstance(given, PackedSequence):
@@ -72,15 +81,6 @@ class SequenceCalls(CallConvention):
             inputs = given if self._batch_first else given.transpose(0, 1)
         rows, steps = inputs.shape[:2]
         return inputs, torch.full((rows,), steps, device=inputs.device)
-
-    def _like(self, sequences: Tensor, template: Tensor | PackedSequence) -> Any:
-        """Put (n, t, w) sequences in the order, form and dtype of `template`."""
-        if isinstance(template, PackedSequence):
-            return _pack_like(sequences, template)
-        sequences = sequences.to(template.dtype)
-        if template.ndim == 2:
-            return sequences[0]
-        return sequences if self._batch_first else sequences.transpose(0, 1)
 
     def _flatten(self, hx: Tensor | Sequence[Tensor]) -> Tensor:
         given = hx if isinstance(hx, (tuple, list)) else (hx,)

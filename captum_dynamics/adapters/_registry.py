@@ -83,6 +83,7 @@ def adapt(
     layer: str | nn.Module | None = None,
     *,
     layer_index: int | None = None,
+    direction: str | None = None,
 ) -> RecurrentAdapter:
     """Turn a recurrent layer into a dynamics map.
 
@@ -95,6 +96,10 @@ def adapt(
             out where `model` is a layer or holds exactly one.
         layer_index: one layer of a stack, counted from 0; its inputs are the outputs
             of the layer below. Without it a stack is one joint map.
+        direction: "forward" or "backward", of a bidirectional layer, which is two
+            systems and no joint map. The backward one reads a sequence from its end:
+            its first step is the last one. Of a stack give `layer_index` too: each
+            level reads both directions of the level below.
 
     Returns:
         The layer's dynamics, with blocks such as "h" and "c" in `layout`.
@@ -102,23 +107,27 @@ def adapt(
     Raises:
         LayerNotFoundError: no such path; the message lists the recurrent layers.
         AdapterNotFoundError: nothing registered reads the layer.
-        UnsupportedLayerError: the layer's dynamics cannot be read faithfully.
+        UnsupportedLayerError: the layer's dynamics cannot be read faithfully, or it
+            is bidirectional and no `direction` is given.
+        ValueError: `layer_index` or `direction` selects nothing of the layer.
 
     Example:
         >>> import torch, captum_dynamics as cd
         >>> model = torch.nn.ModuleDict({"rnn": torch.nn.GRU(4, 8)})
         >>> cd.adapt(model, "rnn").layout
         StateLayout(blocks=(Block(name='h', size=8),))
+        >>> two_way = torch.nn.LSTM(4, 8, bidirectional=True)
+        >>> cd.adapt(two_way, direction="backward").state_dim
+        16
     """
     found = find_layer(model, layer)
-    adapter = _lookup(type(found))
-    if adapter is None:
-        raise AdapterNotFoundError(
-            f"No adapter reads {type(found).__name__}. Register one with "
-            f"`@captum_dynamics.register_adapter({type(found).__name__})`, or wrap its "
-            f"step with `captum_dynamics.FunctionAdapter`."
-        )
-    return adapter.from_layer(found, layer_index=layer_index)
+    adapter = _adapter_of(found)
+    return adapter.from_layer(found, layer_index=layer_index, direction=direction)
+
+
+def adapt_whole(layer: nn.Module) -> RecurrentAdapter:
+    """Adapt a layer with all its directions, which may be more than one map."""
+    return _adapter_of(layer).whole_layer(layer)
 
 
 def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
@@ -180,6 +189,18 @@ def _lookup(layer_type: type[nn.Module]) -> type[RecurrentAdapter] | None:
         if base in _ADAPTERS:
             return _ADAPTERS[base]
     return None
+
+
+def _adapter_of(layer: nn.Module) -> type[RecurrentAdapter]:
+    kind = type(layer)
+    adapter = _lookup(kind)
+    if adapter is None:
+        raise AdapterNotFoundError(
+            f"No adapter reads {kind.__name__}. Register one with "
+            f"`@captum_dynamics.register_adapter({kind.__name__})`, or wrap its step "
+            f"with `captum_dynamics.FunctionAdapter`."
+        )
+    return adapter
 
 
 def _refuse_opaque(layer: nn.Module) -> None:

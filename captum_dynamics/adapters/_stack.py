@@ -2,106 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from captum_dynamics import _intervals
 from captum_dynamics._intervals import Ball, Interval
-from captum_dynamics._typing import (
-    Inputs,
-    InputSequences,
-    Jacobians,
-    States,
-    StateSequences,
-)
-from captum_dynamics.adapters._base import (
-    Call,
-    CallConvention,
-    RecurrentAdapter,
-)
-from captum_dynamics.adapters._calls import SequenceCalls
+from captum_dynamics._typing import Inputs, Jacobians, States
 from captum_dynamics.adapters._closed_form import ClosedFormLayer
 from captum_dynamics.adapters._enclosed import EnclosedLayer, boxes
 from captum_dynamics.adapters._stack_tangent import StackTangent
-from captum_dynamics.adapters._weights import check_sequence_layer
-from captum_dynamics.dynamics import DynamicsMap, Traits
+from captum_dynamics.dynamics import Traits
 from captum_dynamics.layout import Block, StateLayout
-
-Build = Callable[[nn.RNNBase, int], EnclosedLayer]
-
-
-def adapt_stack(
-    layer: nn.Module, layer_index: int | None, build: Build
-) -> RecurrentAdapter:
-    """Adapt one layer of an nn.RNN, GRU or LSTM, or all of them jointly."""
-    if not isinstance(layer, nn.RNNBase):
-        raise TypeError(
-            f"Expected a torch.nn sequence layer, got {type(layer).__name__}."
-        )
-    check_sequence_layer(layer)
-    indices = range(layer.num_layers)
-    if layer_index is not None:
-        if layer_index not in indices:
-            raise ValueError(
-                f"Expected `layer_index` between 0 and {layer.num_layers - 1}, "
-                f"got {layer_index}."
-            )
-        indices = range(layer_index, layer_index + 1)
-    layers = tuple(build(layer, index) for index in indices)
-    adapter = layers[0] if len(layers) == 1 else Stack(layers)
-    adapter.calls = SequenceCalls(layer)
-    if len(layers) < layer.num_layers:
-        whole = Stack(tuple(build(layer, index) for index in range(layer.num_layers)))
-        adapter.calls = LevelCalls(SequenceCalls(layer), whole, indices[0])
-    return adapter
-
-
-class LevelCalls(CallConvention):
-    """A call of a stack as one of its layers sees it: it reads the layer below."""
-
-    writes = False
-
-    def __init__(self, calls: SequenceCalls, stack: Stack, level: int) -> None:
-        """Keep how the stack is called, its joint map, and which layer it is about."""
-        self._calls = calls
-        self._stack = stack
-        self._level = level
-
-    def read(
-        self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Call:
-        """Run the layers below; what they give is what this layer reads."""
-        call = self._calls.read(self._stack, args, kwargs)
-        widths = [layer.state_dim for layer in self._stack.layers]
-        initial = torch.split(call.initial_states, widths, dim=-1)[self._level]
-        if self._level == 0:
-            return Call(call.inputs, initial, call.lengths)
-        states = self._stack.rollout(call.initial_states, call.inputs)
-        below = torch.split(states, widths, dim=-1)[self._level - 1]
-        width = self._stack.layers[self._level - 1].output_dim
-        return Call(below[..., :width], initial, call.lengths)
-
-    def replace_inputs(
-        self, inputs: InputSequences, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Refuse: a layer inside a stack is not called from outside."""
-        raise _not_callable(self._level)
-
-    def write(
-        self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
-    ) -> Any:
-        """Refuse: one layer's states are not the output of the stack."""
-        raise _not_callable(self._level)
-
-
-def _not_callable(level: int) -> ValueError:
-    return ValueError(
-        f"Expected the adapter of a whole stack, got that of layer {level} alone, "
-        f"which cannot be called by itself; adapt the stack without `layer_index`."
-    )
 
 
 class Stack(ClosedFormLayer):

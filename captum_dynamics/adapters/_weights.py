@@ -65,13 +65,7 @@ def cell_weights(cell: nn.RNNCellBase) -> Weights:
 
 
 def check_sequence_layer(layer: nn.RNNBase) -> None:
-    """Refuse what has no single deterministic causal map."""
-    if layer.bidirectional:
-        raise refuse(
-            layer,
-            "it is bidirectional, two systems of which one runs backwards in time; "
-            "adapt a forward layer that holds the weights of one direction.",
-        )
+    """Refuse what is not deterministic."""
     if layer.training and layer.dropout > 0 and layer.num_layers > 1:
         raise refuse(
             layer,

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from captum_dynamics import _intervals
 from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import Inputs, States
-from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._enclosed import EnclosedLayer
 from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._registry import register_adapter
-from captum_dynamics.adapters._stack import adapt_stack
+from captum_dynamics.adapters._sequence_layer import SequenceLayer
 from captum_dynamics.adapters._unitwise import GRUForm
 from captum_dynamics.adapters._weights import cell_weights, layer_weights
 
@@ -104,14 +103,12 @@ class GRULayer(GatedLayer, EnclosedLayer):
 
 
 @register_adapter(nn.GRU)
-class GRUAdapter(GRULayer):
-    """nn.GRU: one map for each layer, or the joint map of the stack."""
+class GRUAdapter(SequenceLayer, GRULayer):
+    """nn.GRU: one map for each level and direction, or a joint one of all levels."""
 
-    @classmethod
-    def from_layer(
-        cls, layer: nn.Module, *, layer_index: int | None = None
-    ) -> RecurrentAdapter:
-        return adapt_stack(layer, layer_index, _layer)
+    @staticmethod
+    def build(layer: nn.RNNBase, index: int, *, backward: bool) -> EnclosedLayer:
+        return GRULayer(layer_weights(layer, index, backward=backward))
 
 
 @register_adapter(nn.GRUCell)
@@ -123,7 +120,3 @@ class GRUCellAdapter(GRULayer):
     def __init__(self, cell: nn.GRUCell) -> None:
         """Copy the cell's weights."""
         super().__init__(cell_weights(cell))
-
-
-def _layer(layer: nn.RNNBase, index: int) -> EnclosedLayer:
-    return GRULayer(layer_weights(layer, index))

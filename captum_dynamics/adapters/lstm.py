@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from captum_dynamics import _intervals, _linalg
 from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
-from captum_dynamics.adapters._base import RecurrentAdapter, scaled_sum
+from captum_dynamics.adapters._base import scaled_sum
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._closed_form import ClosedTangent
 from captum_dynamics.adapters._enclosed import EnclosedLayer
 from captum_dynamics.adapters._lstm_boxes import GateBoxes
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters._resting_lstm import AtRest
-from captum_dynamics.adapters._stack import adapt_stack
+from captum_dynamics.adapters._sequence_layer import SequenceLayer
 from captum_dynamics.adapters._unitwise import LSTMForm
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
 from captum_dynamics.dynamics import Reduction
@@ -256,14 +256,12 @@ class LSTMTangent(ClosedTangent):
 
 
 @register_adapter(nn.LSTM)
-class LSTMAdapter(LSTMLayer):
-    """nn.LSTM: one map for each layer, or the joint map of the stack."""
+class LSTMAdapter(SequenceLayer, LSTMLayer):
+    """nn.LSTM: one map for each level and direction, or a joint one of all levels."""
 
-    @classmethod
-    def from_layer(
-        cls, layer: nn.Module, *, layer_index: int | None = None
-    ) -> RecurrentAdapter:
-        return adapt_stack(layer, layer_index, _layer)
+    @staticmethod
+    def build(layer: nn.RNNBase, index: int, *, backward: bool) -> EnclosedLayer:
+        return LSTMLayer(layer_weights(layer, index, backward=backward))
 
 
 @register_adapter(nn.LSTMCell)
@@ -275,10 +273,6 @@ class LSTMCellAdapter(LSTMLayer):
     def __init__(self, cell: nn.LSTMCell) -> None:
         """Copy the cell's weights."""
         super().__init__(cell_weights(cell))
-
-
-def _layer(layer: nn.RNNBase, index: int) -> EnclosedLayer:
-    return LSTMLayer(layer_weights(layer, index))
 
 
 def _row_sums(matrix: Tensor) -> Tensor:

@@ -9,12 +9,11 @@ from captum_dynamics import _intervals
 from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import Inputs, OneInput, States
 from captum_dynamics.activation_form import ActivationForm
-from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._enclosed import EnclosedLayer
 from captum_dynamics.adapters._gated import GatedLayer, GatedTangent
 from captum_dynamics.adapters._registry import register_adapter
-from captum_dynamics.adapters._stack import adapt_stack
+from captum_dynamics.adapters._sequence_layer import SequenceLayer
 from captum_dynamics.adapters._unitwise import VanillaForm
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
 from captum_dynamics.dynamics import Traits
@@ -88,14 +87,14 @@ class RNNLayer(GatedLayer, EnclosedLayer):
 
 
 @register_adapter(nn.RNN)
-class RNNAdapter(RNNLayer):
-    """nn.RNN: one map for each layer, or the joint map of the stack."""
+class RNNAdapter(SequenceLayer, RNNLayer):
+    """nn.RNN: one map for each level and direction, or a joint one of all levels."""
 
-    @classmethod
-    def from_layer(
-        cls, layer: nn.Module, *, layer_index: int | None = None
-    ) -> RecurrentAdapter:
-        return adapt_stack(layer, layer_index, _layer)
+    @staticmethod
+    def build(layer: nn.RNNBase, index: int, *, backward: bool) -> EnclosedLayer:
+        return RNNLayer(
+            layer_weights(layer, index, backward=backward), str(layer.nonlinearity)
+        )
 
 
 @register_adapter(nn.RNNCell)
@@ -107,7 +106,3 @@ class RNNCellAdapter(RNNLayer):
     def __init__(self, cell: nn.RNNCell) -> None:
         """Copy the cell's weights."""
         super().__init__(cell_weights(cell), cell.nonlinearity)
-
-
-def _layer(layer: nn.RNNBase, index: int) -> EnclosedLayer:
-    return RNNLayer(layer_weights(layer, index), str(layer.nonlinearity))

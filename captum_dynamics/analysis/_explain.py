@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from captum_dynamics._typing import Inputs, StepMask
-from captum_dynamics.adapters import Call
+from captum_dynamics.adapters import Call, RecurrentAdapter
 from captum_dynamics.analysis._given import Explained
 from captum_dynamics.attr import DynamicsAttribution, LayerInputForward, check_method
 from captum_dynamics.attr._asked import answer
@@ -21,12 +21,12 @@ from captum_dynamics.findings import Documents, Explanation
 from captum_dynamics.recording import Trajectories
 
 
-def readout_direction(explained: Explained) -> Tensor:
+def readout_direction(explained: Explained, dynamics: RecurrentAdapter) -> Tensor:
     """Mean gradient (d,) of the output with respect to the states it reads."""
-    host = Host(explained.forward, explained.layer, explained.dynamics)
+    host = Host(explained.forward, explained.layer, dynamics)
     arguments = Arguments((), explained.target, explained.arguments)
     _, call, _ = host.run(arguments)
-    states = explained.dynamics.rollout(call.initial_states, call.inputs)
+    states = dynamics.run(call)
     return host.injections(arguments, call, states).sum(1).mean(0)
 
 

@@ -65,7 +65,7 @@ class Explained:
     Attributes:
         forward: the model as a function of positional arguments.
         layer: its recurrent layer.
-        dynamics: the layer's map.
+        dynamics: the layer's map, or all of them where it is bidirectional.
         arguments: positional arguments for the explained sequences.
         target: column of the output; None where the output has no columns.
         count: number of explained sequences, from the first.

@@ -23,6 +23,8 @@ def measure_visits(
     readout: Tensor,
     reference: Inputs,
     seed: int,
+    *,
+    direction: str | None = None,
 ) -> Visits:
     """Principal components, density and pace of the visited states."""
     generator = torch.Generator().manual_seed(seed)
@@ -38,7 +40,7 @@ def measure_visits(
         centre,
         plane_axes,
         variance,
-        _untrained_variance(layer, runs, seed),
+        _untrained_variance(layer, runs, seed, direction=direction),
         (sample - centre) @ plane_axes.T,
         sample @ readout,
         task_step(runs),
@@ -102,7 +104,13 @@ def _components(states: States) -> tuple[Tensor, Tensor]:
     return axes, sizes**2 / (sizes**2).sum().clamp_min(1e-300)
 
 
-def _untrained_variance(layer: nn.Module, runs: Trajectories, seed: int) -> Tensor:
+def _untrained_variance(
+    layer: nn.Module,
+    runs: Trajectories,
+    seed: int,
+    *,
+    direction: str | None = None,
+) -> Tensor:
     """Shares of variance for the same layer with PyTorch's fresh weights."""
     try:
         fresh = copy.deepcopy(layer).cpu()
@@ -116,7 +124,7 @@ def _untrained_variance(layer: nn.Module, runs: Trajectories, seed: int) -> Tens
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         reset()
-    dynamics = adapt(fresh.to(runs.states.device))
+    dynamics = adapt(fresh.to(runs.states.device), direction=direction)
     states = dynamics.rollout(runs.initial_states, runs.inputs)
     visited = Trajectories(states, runs.inputs, runs.initial_states, runs.lengths)
     generator = torch.Generator().manual_seed(seed)

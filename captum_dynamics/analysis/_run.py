@@ -16,6 +16,7 @@ from tqdm import tqdm
 from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
+from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.analysis._analysis import Analysis
 from captum_dynamics.analysis._explain import explain, readout_direction
 from captum_dynamics.analysis._given import (
@@ -43,6 +44,7 @@ def analyze(
     inputs: ModelInputs,
     *,
     target: int | None = None,
+    direction: str | None = None,
     compare: Sequence[Callable[..., Any]] = (),
     tokens: Sequence[Sequence[str]] | None = None,
     lengths: Tensor | Sequence[int] | None = None,
@@ -66,6 +68,9 @@ def analyze(
             tensor, a tuple of positional or a mapping of named arguments.
         target: column of the model's output (n, outputs) to explain; it may be left
             out where there is one.
+        direction: "forward" or "backward": which system of a bidirectional layer to
+            analyse; steps are attributed through both. Levels of a bidirectional
+            stack are adapted one by one, with `captum_dynamics.adapt`.
         compare: attribution classes of Captum to set beside ours, such as
             `[IntegratedGradients]`; they attribute to the layer's inputs.
         tokens: names of the steps of each sequence that count, such as its words.
@@ -108,7 +113,7 @@ def analyze(
         True
     """
     found = find_layer(model, layer)
-    dynamics = adapt(found)
+    dynamics = adapt(found, direction=direction)
     _checks.check_count("explained", explained)
     _checks.check_count("starts", starts)
     check_methods(compare)
@@ -119,13 +124,15 @@ def analyze(
     run = _Run(show_progress)
     with run.stage("recording"):
         explaining, call = choose_explained(
-            model, found, dynamics, inputs, target, explained
+            model, found, adapt_whole(found), inputs, target, explained
         )
         given = check_lengths(lengths, tokens, call)
         runs = record(model, found, inputs, lengths=given, dynamics=dynamics)
         constant = _reference(reference, runs, dynamics)
-        readout = readout_direction(explaining)
-        visits = measure_visits(found, runs, readout, constant, seed)
+        readout = readout_direction(explaining, dynamics)
+        visits = measure_visits(
+            found, runs, readout, constant, seed, direction=direction
+        )
     with run.stage("fixed points"):
         points, search = _search(dynamics, runs, constant, starts, seed)
     with run.stage("slow points"):
@@ -142,7 +149,8 @@ def analyze(
         shown = _words(dynamics, spectrum, readout, visits, words, runs, seed)
     with run.stage("attribution"):
         documents = explain(explaining, runs, constant, compare, tokens, seed)
-    setting = _setting(model, explaining, runs, seed, search)
+    kind = " ".join(filter(None, (direction, type(found).__name__)))
+    setting = _setting(model, explaining, dynamics, kind, runs, seed, search)
     return Analysis(
         run.finish(setting), graph, manifold, readout, visits, shown, documents
     )
@@ -256,15 +264,17 @@ def _words(
 def _setting(
     model: nn.Module,
     explained: Explained,
+    dynamics: RecurrentAdapter,
+    kind: str,
     runs: Trajectories,
     seed: int,
     search: str,
 ) -> Callable[[dict[str, float]], Setting]:
-    layer, dynamics = explained.layer, explained.dynamics
+    layer = explained.layer
     paths = [path for path, module in model.named_modules() if module is layer]
     return lambda seconds: Setting(
         model=type(model).__name__,
-        layer=type(layer).__name__,
+        layer=kind,
         path=paths[0] if paths else "",
         blocks=dynamics.layout.names,
         state_dim=dynamics.state_dim,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
+from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator, Picture
 from captum_dynamics.attr._estimated import Fitted
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr.captum_methods import captum_method
@@ -53,6 +53,7 @@ __all__ = [
     "ModeAttributions",
     "PairedDifference",
     "PathIntegrated",
+    "Picture",
     "ProductRule",
     "ProportionalShares",
     "RunPair",

@@ -27,12 +27,30 @@ class Adjoints:
     inputs: InputSequences
 
 
-class FittedEstimator(ABC):
-    """A linear picture of runs: h_t = A_t h_{t-1} + u_t + constants."""
+class Picture(ABC):
+    """A linear picture of a layer's runs, fitted."""
 
     @abstractmethod
     def adjoints(self, runs: RunPair) -> Adjoints:
         """Carry the readout back in time: v_{t-1} = A_t^T v_t + G_{t-1}."""
+
+    @abstractmethod
+    def free_outputs(self, runs: RunPair) -> PerPoint:
+        """Outputs (n,) of the picture left to itself."""
+
+    @abstractmethod
+    def constants(self, runs: RunPair, adjoints: Adjoints) -> PerPoint:
+        """The part of the picture's output that no input adds, (n,)."""
+
+    @abstractmethod
+    def system(
+        self, runs: RunPair, *, backward: bool
+    ) -> tuple[FittedEstimator, RunPair]:
+        """Picture and runs of a map that reads the layer's inputs, in one direction."""
+
+
+class FittedEstimator(Picture):
+    """A linear picture of one map: h_t = A_t h_{t-1} + u_t + constants."""
 
     @abstractmethod
     def gradients(self, runs: RunPair, cotangents: StateSequences) -> InputSequences:
@@ -46,9 +64,13 @@ class FittedEstimator(ABC):
     def free_run(self, runs: RunPair) -> StateSequences:
         """States (n, t, d) of the linear picture, left to itself from h_0."""
 
-    @abstractmethod
-    def constants(self, runs: RunPair, adjoints: Adjoints) -> PerPoint:
-        """The part of the picture's output that no input adds, (n,)."""
+    def free_outputs(self, runs: RunPair) -> PerPoint:
+        return runs.intercepts + (runs.injections * self.free_run(runs)).sum((1, 2))
+
+    def system(
+        self, runs: RunPair, *, backward: bool
+    ) -> tuple[FittedEstimator, RunPair]:
+        return self, runs
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from captum_dynamics._execution import progress
 from captum_dynamics._typing import Inputs, InputSequences
-from captum_dynamics.attr._base import Estimator, FittedEstimator
+from captum_dynamics.attr._base import Estimator, Picture
 from captum_dynamics.attr._compat import Target
+from captum_dynamics.attr._directions import fit_picture
 from captum_dynamics.attr._recurrent import RecurrentAttribution, in_form_of
 from captum_dynamics.attr._reference import reference_input
 from captum_dynamics.attr._runs import RunPair
@@ -31,10 +32,10 @@ class Fitted:
     """
 
     reference_input: Inputs
-    picture: FittedEstimator
+    picture: Picture
 
 
-Gradients = Callable[[FittedEstimator, RunPair], InputSequences]
+Gradients = Callable[[Picture, RunPair], InputSequences]
 Self = TypeVar("Self", bound="EstimatedAttribution")
 
 
@@ -131,4 +132,5 @@ class EstimatedAttribution(RecurrentAttribution, GradientAttribution):  # type: 
     def _fit(self, session: Session, generator: torch.Generator) -> Fitted:
         reference = reference_input(self._reference, session)
         runs = (session.pair(batch, reference) for batch in session.batches())
-        return Fitted(reference, self.estimator.fit(runs, generator))
+        dynamics = session.host.dynamics
+        return Fitted(reference, fit_picture(self.estimator, dynamics, runs, generator))

@@ -133,7 +133,7 @@ class Host:
         """Steps (n, t) up to the last one whose state any output reads.
 
         This tells words from padding without being told: what comes after the last
-        state that is read cannot matter.
+        state that is read cannot matter. For what reads backwards it is the reverse.
         """
         leaf = states.detach().requires_grad_()
         everything = replace(arguments, target=None)
@@ -147,7 +147,8 @@ class Host:
             injections = _gradient((outputs.flatten() * weights).sum(), leaf)
         steps = torch.arange(states.shape[1], device=states.device)
         within = steps < call.lengths[:, None]
-        counted = later_any((injections != 0).any(-1) & within)
+        read = (injections != 0) & within[:, :, None]
+        counted = self.dynamics.reaching(read) & within
         return torch.where(counted.any(1, keepdim=True), counted, within)
 
     def _forward(self, arguments: Arguments) -> Tensor:
@@ -188,11 +189,6 @@ def _told_of_kinds(error: Exception, inputs: tuple[Tensor, ...]) -> str | None:
             f"{inputs[0].dtype}; embed ids first, or convert numbers with `.float()`."
         )
     return None
-
-
-def later_any(steps: Steps) -> Steps:
-    """True at a step where any step from it on is true."""
-    return steps.flip(1).cumsum(1).flip(1) > 0
 
 
 def check_host(forward_func: Callable[..., Any], layer: nn.Module) -> None:

@@ -10,7 +10,8 @@ import torch
 from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
-from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
+from captum_dynamics.adapters import RecurrentAdapter, find_layer
+from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, as_tuple
 from captum_dynamics.attr._host import Arguments, Host, check_host
 from captum_dynamics.attr._reference import check_reference
@@ -35,12 +36,15 @@ class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
         if isinstance(forward_func, nn.Module):
             find_layer(forward_func, found)
         LayerAttribution.__init__(self, forward_func, found)
-        self._reference = check_reference(reference, adapt(found))
+        self._reference = check_reference(reference, adapt_whole(found))
 
     @property
     def dynamics(self) -> RecurrentAdapter:
-        """The layer's map with its present weights, in float64."""
-        return adapt(self.layer)
+        """The layer's map with its present weights, in float64.
+
+        That of a bidirectional layer holds its systems, and cannot be stepped.
+        """
+        return adapt_whole(self.layer)
 
     def has_convergence_delta(self) -> bool:
         """Return True: `attribute` takes `return_convergence_delta`."""

@@ -1,22 +1,13 @@
-"""Which layers relevance goes through, and how their calls are read."""
+"""Which layers relevance goes through, level by level and in each direction."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
-from captum_dynamics._typing import Inputs, States
-from captum_dynamics.adapters import (
-    GRULayer,
-    LSTMLayer,
-    RecurrentAdapter,
-    RNNLayer,
-    SequenceCalls,
-    adapt,
-)
+from captum_dynamics.adapters import GRULayer, LSTMLayer, RNNLayer
 from captum_dynamics.adapters._weights import Weights, cell_weights, layer_weights
 from captum_dynamics.attr._relevance import CellRelevance
 from captum_dynamics.attr._relevance_cells import (
@@ -25,7 +16,6 @@ from captum_dynamics.attr._relevance_cells import (
     RNNRelevance,
 )
 from captum_dynamics.exceptions import UnsupportedLayerError
-from captum_dynamics.layout import Block, StateLayout
 
 Levels = tuple[tuple[CellRelevance, ...], ...]
 """Each level's directions: forward, and backward where there are two."""
@@ -81,52 +71,3 @@ def _sequence_levels(layer: Any, build: Build) -> Levels:
         )
         for index in range(layer.num_layers)
     )
-
-
-def adapt_both_ways(layer: nn.Module, levels: Levels) -> RecurrentAdapter:
-    """The layer's map, or, where it is bidirectional and has none, its states."""
-    if len(levels[0]) == 2:
-        return _TwoWay(layer, levels)
-    return adapt(layer)
-
-
-class _TwoWay(RecurrentAdapter):
-    """The states of a bidirectional layer, to read and to write its calls."""
-
-    def __init__(self, layer: Any, levels: Levels) -> None:
-        """Keep how the layer is called, and how wide its states are."""
-        self.calls = SequenceCalls(layer)
-        self._levels = levels
-
-    @property
-    def layout(self) -> StateLayout:
-        """Blocks level by level, forward before backward."""
-        return StateLayout(
-            tuple(
-                Block(f"{block.name}{level}{suffix}", block.size)
-                for level, cells in enumerate(self._levels)
-                for suffix, cell in zip(("", "_reverse"), cells, strict=True)
-                for block in cell.layer.layout.blocks
-            )
-        )
-
-    @property
-    def input_dim(self) -> int:
-        """Width of what the first level reads."""
-        return self._levels[0][0].layer.input_dim
-
-    @property
-    def device(self) -> torch.device | None:
-        """Where the layer's weights are."""
-        return self._levels[0][0].layer.device
-
-    def step(self, states: States, inputs: Inputs) -> States:
-        """Refuse: one direction is at another step than the other.
-
-        Raises:
-            UnsupportedLayerError: always.
-        """
-        raise UnsupportedLayerError(
-            "Expected a layer that reads its sequence in one direction, got a "
-            "bidirectional one, whose two systems share no step."
-        )

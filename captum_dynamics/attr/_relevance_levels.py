@@ -12,14 +12,9 @@ from itertools import chain
 import torch
 from torch import nn
 
-from captum_dynamics._typing import (
-    Counts,
-    InputSequences,
-    PerPoint,
-    States,
-    StateSequences,
-)
+from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
 from captum_dynamics.adapters import Call
+from captum_dynamics.adapters._systems import SystemRun, divide_run
 from captum_dynamics.attr._relevance import CellRelevance, Rules
 from captum_dynamics.attr._relevance_layers import Levels
 
@@ -43,77 +38,42 @@ class Received:
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """One direction of one level over its sequences, in the order it reads them."""
+    """One direction of one level, its rules and its run."""
 
     cell: CellRelevance
-    inputs: InputSequences
-    initial_states: States
-    lengths: Counts
-    backward: bool
-    states: StateSequences
-
-    @property
-    def states_in_order(self) -> StateSequences:
-        """States (n, t, d) in the order of the sequence."""
-        return self._reorder(self.states)
+    run: SystemRun
 
     def receive(self, rules: Rules, relevance: StateSequences) -> Received:
         """Pass back the relevance of states, given in the order of the sequence."""
-        relevance = self._reorder(relevance)
-        before = torch.cat([self.initial_states[:, None], self.states[:, :-1]], dim=1)
-        carried = torch.zeros_like(self.initial_states)
+        run, relevance = self.run, self.run.reorder(relevance)
+        before = torch.cat([run.initial_states[:, None], run.states[:, :-1]], dim=1)
+        carried = torch.zeros_like(run.initial_states)
         biases = stabilizer = carried.new_zeros(len(carried))
-        of_inputs = torch.zeros_like(self.inputs)
-        for step in reversed(range(self.inputs.shape[1])):
+        of_inputs = torch.zeros_like(run.inputs)
+        for step in reversed(range(run.inputs.shape[1])):
             passed = self.cell.pull(
                 rules,
                 before[:, step],
-                self.inputs[:, step],
+                run.inputs[:, step],
                 carried + relevance[:, step],
             )
             carried, of_inputs[:, step] = passed.states, passed.inputs
             biases = biases + passed.biases
             stabilizer = stabilizer + passed.stabilizer
-        return Received(self._reorder(of_inputs), carried.sum(-1), biases, stabilizer)
-
-    def _reorder(self, sequences: StateSequences) -> StateSequences:
-        return reverse(sequences, self.lengths) if self.backward else sequences
-
-
-def reverse(sequences: InputSequences, lengths: Counts) -> InputSequences:
-    """Reverse each sequence within its length; what follows stays."""
-    steps = torch.arange(sequences.shape[1], device=sequences.device)
-    places = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
-    return torch.take_along_dim(sequences, places[:, :, None], dim=1)
+        return Received(run.reorder(of_inputs), carried.sum(-1), biases, stabilizer)
 
 
 Run = tuple[tuple[Pass, ...], ...]
 """Each level's passes: forward, and backward where there are two."""
 
 
-def run_levels(levels: Levels, call: Call) -> Run:
-    """Run every level and direction on what it reads in one call of the layer."""
-    widths = [cell.layer.state_dim for level in levels for cell in level]
-    initial = iter(torch.split(call.initial_states, widths, dim=-1))
-    read, run = call.inputs, []
-    for level in levels:
-        passes = []
-        for backward, cell in enumerate(level):
-            inputs = reverse(read, call.lengths) if backward else read
-            start = next(initial)
-            states = cell.layer.rollout(start, inputs)
-            passes.append(
-                Pass(cell, inputs, start, call.lengths, bool(backward), states)
-            )
-        outputs = [p.states_in_order[..., : p.cell.layer.output_dim] for p in passes]
-        read = torch.cat(outputs, dim=-1)
-        run.append(tuple(passes))
-    return tuple(run)
-
-
-def join_states(run: Run) -> StateSequences:
-    """States (n, t, d) of all levels and directions, as the layer's calls have them."""
-    return torch.cat([p.states_in_order for level in run for p in level], dim=-1)
+def divide_levels(levels: Levels, call: Call, states: StateSequences) -> Run:
+    """Divide the states (n, t, d) of one call of the layer among its systems."""
+    systems = tuple(tuple(cell.layer for cell in level) for level in levels)
+    runs = divide_run(systems, call, states)
+    return tuple(
+        tuple(map(Pass, level, own)) for level, own in zip(levels, runs, strict=True)
+    )
 
 
 def receive(run: Run, rules: Rules, relevance: StateSequences) -> Received:

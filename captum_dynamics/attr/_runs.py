@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_dynamics._typing import (
+    Counts,
     Inputs,
     InputSequences,
     PerPoint,
@@ -18,8 +19,9 @@ from captum_dynamics._typing import (
     StateSequences,
 )
 from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters._base import later_any
 from captum_dynamics.attr._heads import average_injections
-from captum_dynamics.attr._host import Arguments, Host, Steps, later_any, one_each
+from captum_dynamics.attr._host import Arguments, Host, Steps, one_each
 from captum_dynamics.exceptions import AttributionWarning
 
 
@@ -40,6 +42,7 @@ class RunPair:
         intercepts: what the output adds to sum_t G_t . s_t, (n,).
         outputs: the model's own outputs F(x), (n,).
         baseline_outputs: its outputs F(baseline), (n,).
+        lengths: steps of each sequence, (n,).
     """
 
     dynamics: RecurrentAdapter
@@ -53,6 +56,7 @@ class RunPair:
     intercepts: PerPoint
     outputs: PerPoint
     baseline_outputs: PerPoint
+    lengths: Counts
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -126,7 +130,7 @@ def pair_calls(
     else:
         run = host.run(replace(arguments, inputs=baselines))
         baseline_outputs, before, _ = run
-        _check_alike(call, before)
+        _check_alike(host.dynamics, call, before)
     return CallPair(call, before, outputs, baseline_outputs, given)
 
 
@@ -159,6 +163,7 @@ def pair_runs(
         intercepts,
         calls.outputs.to(states.dtype),
         calls.baseline_outputs.to(states.dtype),
+        call.lengths,
     )
 
 
@@ -166,26 +171,32 @@ def _both_rollouts(
     dynamics: RecurrentAdapter, call: Call, before: Call
 ) -> tuple[StateSequences, StateSequences]:
     """States of both runs, rolled out together, which takes half the calls."""
-    initial, inputs = before.initial_states, before.inputs
-    if _all_equal(initial) and _all_equal(inputs):
+    own = before.inputs, before.initial_states, before.lengths
+    alike = own[:2] if dynamics.one_map else own
+    if all(bool((values == values[:1]).all()) for values in alike):
         # One run stands for all, as under a reference.
-        initial, inputs = initial[:1], inputs[:1]
-    visited = dynamics.rollout(
-        torch.cat([call.initial_states, initial]), torch.cat([call.inputs, inputs])
+        own = own[0][:1], own[1][:1], own[2][:1]
+    inputs, initial, lengths = (
+        torch.cat(pair)
+        for pair in zip(
+            (call.inputs, call.initial_states, call.lengths), own, strict=True
+        )
     )
-    rows = len(call.inputs)
+    visited, rows = dynamics.run(Call(inputs, initial, lengths)), len(call.inputs)
     return visited[:rows], visited[rows:].expand(rows, -1, -1)
 
 
-def _all_equal(values: Tensor) -> bool:
-    return bool((values == values[:1]).all())
-
-
-def _check_alike(call: Call, before: Call) -> None:
+def _check_alike(dynamics: RecurrentAdapter, call: Call, before: Call) -> None:
     if before.inputs.shape != call.inputs.shape:
         raise ValueError(
             f"Expected `baselines` under which the layer reads inputs of shape "
             f"{tuple(call.inputs.shape)}, got {tuple(before.inputs.shape)}."
+        )
+    if not dynamics.one_map and not torch.equal(before.lengths, call.lengths):
+        raise ValueError(
+            f"Expected `baselines` of the lengths of `inputs`, as a bidirectional "
+            f"layer begins at the last step too: {call.lengths.tolist()}, got "
+            f"{before.lengths.tolist()}."
         )
 
 

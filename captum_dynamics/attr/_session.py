@@ -91,7 +91,7 @@ class Session:
             arguments = self.arguments[batch]
             call = self.host.read(arguments)
             _checks.check_finite("the layer's inputs", call.inputs)
-            states = self.host.dynamics.rollout(call.initial_states, call.inputs)
+            states = self.host.dynamics.run(call)
             yield call, states, self.host.counted_steps(arguments, call, states)
 
     def mean_input(self) -> Inputs:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
+from captum_dynamics.adapters._base import later_any
 from captum_dynamics.attr._base import Adjoints
-from captum_dynamics.attr._host import Steps, later_any
+from captum_dynamics.attr._host import Steps
 from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._segment_steps import SegmentSteps
 from captum_dynamics.attr._step_ends import StepEnds

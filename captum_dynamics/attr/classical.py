@@ -36,7 +36,8 @@ class Classical(Estimator):
 
     Args:
         point: The state h* (d,); by default the fixed point nearest to the mean
-            visited state, or the slowest state found where none is fixed.
+            visited state, or the slowest state found where none is fixed. Of a
+            bidirectional layer, a given one serves all of its systems.
 
     References:
         Maheswaranathan et al. (2019), arXiv 1906.10720, section 2.

@@ -28,6 +28,10 @@ class DynamicsAttribution(EstimatedAttribution):
     reaches the output past the layer, or through its initial state, is not attributed
     and appears in the convergence delta.
 
+    The directions of a bidirectional layer, and the levels of a stack of them, are
+    systems of their own: each is given to the estimator alone, and what they
+    contribute adds.
+
     `NoiseTunnel` and Captum's metrics perturb the model's inputs: they need floating
     inputs of the layer's own shape (N, T, k), and so a `forward_func` of embedded
     inputs where the model itself reads token ids.
@@ -130,10 +134,16 @@ class DynamicsAttribution(EstimatedAttribution):
 
     @torch.inference_mode(False)
     def record(self, inputs: Any, additional_forward_args: Any = None) -> Trajectories:
-        """Record what the layer reads and does, up to the last step that is read."""
+        """Record what the layer reads and does, up to the last step that is read.
+
+        States of a bidirectional layer are those of all its systems, in the order of
+        the sequence; its maps are those of `captum_dynamics.adapt(direction=)`.
+        """
         session = self._session(inputs, None, None, additional_forward_args)
         ((call, states, counted),) = session.calls()
-        return Trajectories(states, call.inputs, call.initial_states, counted.sum(1))
+        # What a backward direction has read are the last steps, not the first.
+        lengths = counted.sum(1) if self.dynamics.one_map else call.lengths
+        return Trajectories(states, call.inputs, call.initial_states, lengths)
 
     @torch.inference_mode(False)
     def find_fixed_points(
@@ -206,11 +216,10 @@ class DynamicsAttribution(EstimatedAttribution):
         fitted = self._fitted_to(session)
         runs = session.pair(slice(None), fitted.reference_input)
         adjoints = fitted.picture.adjoints(runs)
-        free = fitted.picture.free_run(runs)
         return Faithfulness(
             runs.outputs,
             runs.baseline_outputs,
             (adjoints.inputs * runs.input_differences).sum((1, 2)),
             fitted.picture.constants(runs, adjoints),
-            runs.intercepts + (runs.injections * free).sum((1, 2)),
+            fitted.picture.free_outputs(runs),
         )

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences
-from captum_dynamics.attr._base import Estimator, FittedEstimator
+from captum_dynamics.adapters import RecurrentAdapter
+from captum_dynamics.adapters._sequence_layer import DIRECTIONS
+from captum_dynamics.attr._base import Estimator, Picture
 from captum_dynamics.attr._compat import Target, log_usage
+from captum_dynamics.attr._directions import in_order
 from captum_dynamics.attr._estimated import EstimatedAttribution
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr.modes import (
@@ -48,12 +51,17 @@ class EigenmodeAttribution(EstimatedAttribution):
             `DynamicsAttribution`.
         multiply_by_inputs: whether to return contributions; False gives the averaged
             gradients that are multiplied by x - x^b.
+        direction: "forward" or "backward" of a bidirectional layer: only what goes
+            through this direction of its lowest level is attributed, and
+            `linearization` is of `captum_dynamics.adapt(layer, direction=...)`, of a
+            stack with `layer_index=0`. Both directions sum to `DynamicsAttribution`.
 
     Raises:
         LayerNotFoundError: If `layer` is not part of the model.
         AdapterNotFoundError: If nothing registered reads the layer.
         ValueError: If `linearization` has no point or another width than the layer's
-            state, or `reference` another width or device than its input.
+            state, `reference` another width or device than its input, or `direction`
+            is missing, or given where there is only one.
 
     References:
         Maheswaranathan et al. (2019), arXiv 1906.10720, section 2, for one point.
@@ -84,9 +92,12 @@ class EigenmodeAttribution(EstimatedAttribution):
         estimator: Estimator | None = None,
         reference: str | Tensor = "mean",
         multiply_by_inputs: bool = True,
+        direction: str | None = None,
     ) -> None:
         super().__init__(forward_func, layer, estimator, reference, multiply_by_inputs)
-        points, width = linearization.points.states, self.dynamics.state_dim
+        self._backward = _is_backward(self.dynamics, direction)
+        points = linearization.points.states
+        width = self.dynamics.systems[0][self._backward].state_dim
         if points.shape[1] != width:
             raise ValueError(
                 f"Expected `linearization` of the layer, whose state has {width} "
@@ -119,7 +130,7 @@ class EigenmodeAttribution(EstimatedAttribution):
             subspace: Which subspace of each step's point to go through, by decreasing
                 magnitude: 0 is the slowest. Steps whose point has fewer of them
                 contribute zero. By default all of them, which gives the attributions
-                of `DynamicsAttribution`.
+                of `DynamicsAttribution`, or their part through one direction.
             internal_batch_size: Examples to run at once.
             return_convergence_delta: Whether to return, for each example, the sum of
                 its contributions less F(x) - F(baseline). With a `subspace` that is,
@@ -144,16 +155,17 @@ class EigenmodeAttribution(EstimatedAttribution):
             inputs, baselines, target, additional_forward_args, internal_batch_size
         )
 
-        def through_one(picture: FittedEstimator, runs: RunPair) -> InputSequences:
-            adjoints = picture.adjoints(runs)
+        def through_one(picture: Picture, whole: RunPair) -> InputSequences:
+            own, runs = picture.system(whole, backward=self._backward)
+            adjoints = own.adjoints(runs)
             if subspace is None:
-                return adjoints.inputs
+                return self._in_order(adjoints.inputs, runs)
             nearest = find_nearest(runs.previous_states, self.linearization)
             carried = adjoints.states[:, 1:]
             restricted = restrict_to_subspace(
                 nearest, carried, self.linearization, subspace
             )
-            return picture.gradients(runs, restricted)
+            return self._in_order(own.gradients(runs, restricted), runs)
 
         return self._attribute(
             inputs,
@@ -186,16 +198,24 @@ class EigenmodeAttribution(EstimatedAttribution):
         """
         session = self._session(inputs, baselines, target, additional_forward_args)
         fitted = self._fitted_to(session)
-        runs = session.pair(slice(None), fitted.reference_input)
+        whole = session.pair(slice(None), fitted.reference_input)
+        own, runs = fitted.picture.system(whole, backward=self._backward)
         nearest = find_nearest(runs.previous_states, self.linearization)
         contributions = divide_by_subspaces(
             nearest,
-            fitted.picture.adjoints(runs).states[:, 1:],
-            fitted.picture.drives(runs),
+            own.adjoints(runs).states[:, 1:],
+            own.drives(runs),
             self.linearization,
         )
-        readouts = runs.injections.sum(1)
-        return ModeAttributions(contributions, nearest, readouts, self.linearization)
+        return ModeAttributions(
+            self._in_order(contributions, runs),
+            self._in_order(nearest[:, :, None], runs)[:, :, 0],
+            runs.injections.sum(1),
+            self.linearization,
+        )
+
+    def _in_order(self, sequences: Tensor, runs: RunPair) -> Tensor:
+        return in_order(sequences, runs, backward=self._backward)
 
     def _check_subspace(self, subspace: int | None) -> None:
         if subspace is None:
@@ -207,3 +227,20 @@ class EigenmodeAttribution(EstimatedAttribution):
                 f"Expected `subspace` to be from 0 to {most - 1}, as no point has more "
                 f"than {most} subspaces, got {subspace}."
             )
+
+
+def _is_backward(dynamics: RecurrentAdapter, direction: str | None) -> bool:
+    """Which of two directions is meant; of one, that none is named."""
+    if dynamics.one_map:
+        if direction is not None:
+            raise ValueError(
+                f"Expected no `direction` for a layer that is not bidirectional, got "
+                f"{direction!r}."
+            )
+        return False
+    if direction not in DIRECTIONS:
+        raise ValueError(
+            f'Expected `direction` to be "forward" or "backward", as the layer is '
+            f"bidirectional and each has its own modes, got {direction!r}."
+        )
+    return direction == "backward"

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_dynamics import _checks
-from captum_dynamics.adapters import adapt, find_layer
+from captum_dynamics.adapters import find_layer
+from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._host import Arguments, Host
 
 
@@ -41,7 +42,7 @@ class LayerInputForward(nn.Module):
         super().__init__()
         self.forward_func = forward_func
         self.layer = find_layer(layer, None)
-        self._dynamics = adapt(self.layer)
+        self._dynamics = adapt_whole(self.layer)
         # Not `train(...)`, which would reach into the model.
         self.training = self.layer.training
 

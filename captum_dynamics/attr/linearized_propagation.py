@@ -14,13 +14,14 @@ from captum_dynamics import _checks
 from captum_dynamics._execution import progress
 from captum_dynamics._typing import InputSequences, StateSequences
 from captum_dynamics.adapters import find_layer
+from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, as_tuple, log_usage
 from captum_dynamics.attr._heads import average_injections
 from captum_dynamics.attr._host import Arguments, Host, check_host
 from captum_dynamics.attr._recurrent import in_form_of
 from captum_dynamics.attr._relevance import Rules
-from captum_dynamics.attr._relevance_layers import adapt_both_ways, find_levels
-from captum_dynamics.attr._relevance_levels import join_states, receive, run_levels
+from captum_dynamics.attr._relevance_layers import find_levels
+from captum_dynamics.attr._relevance_levels import divide_levels, receive
 from captum_dynamics.attr._runs import warn_of_foreign_states
 from captum_dynamics.attr._session import Session
 from captum_dynamics.attr.conservation import Conservation
@@ -212,8 +213,7 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
     ) -> Session:
         check_host(self.forward_func, self.layer)
         arguments = Arguments(as_tuple(inputs), target, as_tuple(additional))
-        dynamics = adapt_both_ways(self.layer, find_levels(self.layer))
-        host = Host(self.forward_func, self.layer, dynamics)
+        host = Host(self.forward_func, self.layer, adapt_whole(self.layer))
         return Session(host, arguments, None, batch_size)
 
     def _propagate(
@@ -222,8 +222,8 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
         """Relevance (n, t, k) of some examples, and where the rest of it ended."""
         host, arguments = session.host, session.arguments[batch]
         outputs, call, given = host.run(arguments)
-        run = run_levels(find_levels(self.layer), call)
-        states = join_states(run)
+        states = host.dynamics.run(call)
+        run = divide_levels(find_levels(self.layer), call, states)
         with host.replayed(given):
             injections, head = average_injections(
                 host, arguments, call, states, torch.zeros_like(states)

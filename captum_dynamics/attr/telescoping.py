@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from captum_dynamics._execution import progress, row_chunks
 from captum_dynamics._typing import InputSequences, States, StateSequences
-from captum_dynamics.adapters import RecurrentAdapter
+from captum_dynamics.adapters import Call, RecurrentAdapter
 from captum_dynamics.attr._compat import Target, log_usage
 from captum_dynamics.attr._host import Arguments, Host
 from captum_dynamics.attr._recurrent import RecurrentAttribution, in_form_of
@@ -34,7 +34,8 @@ class TelescopingAttribution(RecurrentAttribution, PerturbationAttribution):  # 
     whatever the model: the sum telescopes. A step's contribution is what it adds to
     the steps before it, while nothing comes after: "not" before "good" gives "good" a
     negative one. No gradient is taken. The rest of each run starts at the true state,
-    so that T steps cost T^2/2 steps of the layer's map, all runs side by side.
+    so that T steps cost T^2/2 steps of the layer's map, all runs side by side. Of a
+    bidirectional layer, each run is made anew in both directions: T^2 steps of each.
 
     The features of a step are replaced together, and share its contribution equally.
 
@@ -146,15 +147,19 @@ def _outputs(
     """y_0 to y_T, from states of the given precision."""
     call = calls.call
     initial, inputs = call.initial_states.to(dtype), call.inputs.to(dtype)
-    states = host.dynamics.rollout(initial, inputs)
+    single = Call(inputs, initial, call.lengths)
+    states = host.dynamics.run(single)
     baseline_inputs = calls.baseline_call.inputs.to(dtype)
     whole = states.numel() * states.element_size()
     outputs = []
     with host.replayed(calls.given):
         for prefixes in row_chunks(states.shape[1] + 1, LIVE_COPIES * whole):
-            runs = _switched_runs(
-                host.dynamics, initial, states, baseline_inputs, prefixes
-            )
+            if host.dynamics.one_map:
+                runs = _switched_runs(
+                    host.dynamics, initial, states, baseline_inputs, prefixes
+                )
+            else:
+                runs = _whole_runs(host.dynamics, single, baseline_inputs, prefixes)
             outputs += [host.outputs_from_states(arguments, call, run) for run in runs]
     warn_of_foreign_states(outputs[-1].double(), calls.outputs)
     return torch.stack(outputs, dim=1).double()
@@ -177,6 +182,25 @@ def _switched_runs(
         moved = dynamics.step(before.flatten(0, 1), read.flatten(0, 1))
         runs[:switched, :, step] = moved.view(switched, *initial_states.shape)
     return runs
+
+
+def _whole_runs(
+    dynamics: RecurrentAdapter,
+    call: Call,
+    baseline_inputs: InputSequences,
+    prefixes: slice,
+) -> Float[Tensor, "p n t d"]:
+    """The same from end to end: what is read late reaches all of a backward run."""
+    steps = torch.arange(call.inputs.shape[1], device=call.inputs.device)
+    counts = torch.arange(prefixes.start, prefixes.stop, device=steps.device)
+    as_they_are = (steps < counts[:, None])[:, None, :, None]
+    inputs = torch.where(as_they_are, call.inputs, baseline_inputs)
+    whole = Call(
+        inputs.flatten(0, 1),
+        call.initial_states.repeat(len(counts), 1),
+        call.lengths.repeat(len(counts)),
+    )
+    return dynamics.run(whole).view(*inputs.shape[:3], dynamics.state_dim)
 
 
 def _precision(dynamics: RecurrentAdapter, wanted: torch.dtype) -> torch.dtype:

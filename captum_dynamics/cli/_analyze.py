@@ -56,6 +56,11 @@ def add_analyze(commands: Any) -> None:
         "--target", metavar="COLUMN", type=int, help="column of the output to explain"
     )
     parser.add_argument(
+        "--direction",
+        choices=("forward", "backward"),
+        help="which system of a bidirectional layer to analyse",
+    )
+    parser.add_argument(
         "--lengths",
         metavar="NAME",
         help="array of FILE.npz with the length of each sequence; the model does not "
@@ -99,6 +104,7 @@ def run_analyze(arguments: argparse.Namespace) -> str:
         arguments.layer,
         next(iter(inputs.values())) if len(inputs) == 1 else inputs,
         target=arguments.target,
+        direction=arguments.direction,
         compare=compare,
         lengths=lengths,
         explained=arguments.explained,

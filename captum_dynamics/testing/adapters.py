@@ -42,7 +42,7 @@ def check_adapter(
     Nothing is raised: an error is a claim that failed, with its message.
 
     Args:
-        adapter: the adapter, of the whole layer.
+        adapter: the adapter, of the whole layer, or of one level or direction of it.
         layer: the layer it adapts; a cell is called in a loop.
         inputs: sequences (n, t, k), batch first whatever the layer's own order, in
             the layer's dtype. Two rows or more, so that they could meet.
@@ -99,7 +99,7 @@ def _run_sequence(
     adapter: RecurrentAdapter, layer: nn.Module, inputs: InputSequences
 ) -> float:
     """Error of everything the layer returns, written from the adapter's states."""
-    args, kwargs = adapter.calls.replace_inputs(inputs, (inputs,), {})
+    args, kwargs = adapter.calls.call_with(inputs)
     with torch.no_grad():
         output = layer(*args, **kwargs)
         call = adapter.calls.read(adapter, args, kwargs)
@@ -134,6 +134,10 @@ def _visited(
     generator = torch.Generator().manual_seed(0)
     shape = (ROWS, adapter.state_dim)
     states = 0.5 * torch.randn(shape, generator=generator, dtype=adapter.dtype)
+    if inputs.shape[-1] != adapter.input_dim and not adapter.calls.one_step:
+        # An upper level of a stack reads the level below.
+        args, kwargs = adapter.calls.call_with(inputs)
+        inputs = adapter.calls.read(adapter, args, kwargs).inputs
     given = inputs.reshape(-1, inputs.shape[-1])[:ROWS].to(adapter.dtype)
     given = given[torch.arange(ROWS) % max(1, len(given))]
     return states.to(inputs.device), given
@@ -195,8 +199,11 @@ def _reduces(
     limit = 1e-10 if states.dtype == torch.float64 else 1e-4
     error = _error(own, reduction.dynamics.residual(part, inputs))
     yield CheckRow("a reduced state moves as the whole does", error, limit)
-    rest = float((moved.norm() ** 2 - own.norm() ** 2).abs().sqrt())
-    yield CheckRow("a lifted state rests elsewhere", rest, limit)
+    # Columns of which the part holds nothing: a difference of norms would cancel.
+    units = torch.eye(states.shape[1], dtype=states.dtype, device=states.device)
+    elsewhere = moved[:, ~reduction.restrict(units).any(-1)]
+    error = _error(elsewhere, torch.zeros_like(elsewhere))
+    yield CheckRow("a lifted state rests elsewhere", error, limit)
     yield CheckRow("restrict undoes lift", _error(reduction.restrict(lifted), part), 0)
 
 

@@ -156,12 +156,6 @@ def test_a_dynamically_quantised_layer_is_refused() -> None:
         cd.adapt(quantised, "0")
 
 
-@pytest.mark.parametrize("layer", [nn.RNN, nn.GRU, nn.LSTM])
-def test_a_bidirectional_layer_is_refused(layer: type[nn.RNNBase]) -> None:
-    with pytest.raises(cd.UnsupportedLayerError, match="bidirectional"):
-        cd.adapt(layer(3, 2, bidirectional=True))
-
-
 def test_active_dropout_between_layers_is_refused_and_idle_dropout_is_not() -> None:
     layer = nn.GRU(3, 2, num_layers=2, dropout=0.5)
     with pytest.raises(cd.UnsupportedLayerError, match=r"dropout=0.5.*model.eval\(\)"):

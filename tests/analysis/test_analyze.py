@@ -186,7 +186,10 @@ def test_nothing_but_failing_searches_still_gives_a_result(tmp_path: Path) -> No
         model.rnn.weight_ih_l0.zero_()
         model.rnn.bias_ih_l0.fill_(1.0)
         model.rnn.bias_hh_l0.zero_()
-    with pytest.warns(cd.ConvergenceWarning, match="None of 32 searches"):
+    with (
+        pytest.warns(cd.ConvergenceWarning, match="None of 32 searches"),
+        pytest.warns(cd.AttributionWarning, match="All contributions are zero"),
+    ):
         result = cd.analyze(model, "rnn", sequences(), starts=16, explained=1)
     assert "none found" in result.summary()
     assert (len(result.points), len(result.manifold)) == (10, 0)
