@@ -5,7 +5,7 @@
 `DynamicsAttribution` as it is, `Switching(40)` fitted to other reviews, and Integrated
 Gradients with 50 and with 300 steps, all from the mean embedded word.
 Reviews are a user's own copy, held out by the rule of training; they are explained in
-batches of like length, 25 at once, each method at its best: Integrated Gradients runs
+batches of like length, 50 at once, each method at its best: Integrated Gradients runs
 250 rows at a time, which is no slower than more.
 
 Deletion curves: words are replaced by the mean word, the most positive first; the
@@ -34,7 +34,7 @@ from captum_dynamics.attr import (
 from captum_dynamics.models import SentimentModel, load_sentiment
 from captum_dynamics.tasks.imdb import hold_out, read_reviews
 
-BATCH, ROWS = 25, 250
+BATCH, ROWS = 50, 250
 OURS, LOCAL, SHORT, LONG = "dynamics", "Switching(40)", "IG", "IG converged"
 
 

@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
-from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters import Call, CallConvention, RecurrentAdapter
 from captum_dynamics.attr._compat import Target, run_forward, select
 from captum_dynamics.calling import (
     captured_calls,
@@ -206,27 +206,44 @@ def check_host(forward_func: Callable[..., Any], layer: nn.Module) -> None:
 def replaced_inputs(
     layer: nn.Module, dynamics: RecurrentAdapter, inputs: InputSequences
 ) -> Iterator[None]:
-    """Let a layer read inputs (n, t, k) instead of its own while the block runs."""
-    convention, steps = dynamics.calls, count()
+    """Let a layer read inputs (n, t, k) instead of its own while the block runs.
 
-    def swap(
-        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    Inside such a block another one changes nothing: who asks for the inputs of a
+    `LayerInputForward` to be replaced means what the layer reads in the end.
+    """
+    if any(
+        isinstance(hook, _Replacement) for hook in layer._forward_pre_hooks.values()
+    ):
+        yield
+        return
+    replacement = _Replacement(dynamics.calls, inputs)
+    handle = layer.register_forward_pre_hook(replacement, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+class _Replacement:
+    """A hook that gives a layer other inputs, call after call."""
+
+    def __init__(self, convention: CallConvention, inputs: InputSequences) -> None:
+        self._convention = convention
+        self._inputs = inputs
+        self._steps = count()
+
+    def __call__(
+        self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        step = next(steps)
-        part = inputs[:, step : step + 1] if convention.one_step else inputs
+        step, inputs = next(self._steps), self._inputs
+        part = inputs[:, step : step + 1] if self._convention.one_step else inputs
         if part.shape[1] == 0:
             raise ValueError(
                 f"Expected layer inputs for every step, got {inputs.shape[1]} steps "
                 f"while the model takes more."
             )
-        copied = _copied(convention.replace_inputs(part, args, kwargs))
+        copied = _copied(self._convention.replace_inputs(part, args, kwargs))
         return copied[0], copied[1]
-
-    handle = layer.register_forward_pre_hook(swap, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 @contextmanager

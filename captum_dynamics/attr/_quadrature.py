@@ -25,9 +25,6 @@ from captum_dynamics.unitwise import Arguments, UnitwiseForm, Values, ValueSlope
 IN_CACHE = 4 * 2**20
 """Bytes of arguments whose slopes are averaged at once: work that stays in a cache."""
 
-SMALLEST = 1e-8
-"""Change of a slope that makes an equation exact and nothing else different."""
-
 COPIES = 256
 """Averages of a piece that are held at once, with those at its nodes, about."""
 
@@ -123,14 +120,14 @@ class Quadrature:
         first, *others = (gauss_legendre(count) for count in self._rule.counts)
         slopes, missed = _slopes_at(first, form, starts, moves, rises)
         pending = torch.nonzero(missed.flatten(1).norm(dim=-1) > allowed)[:, 0]
-        missed = _balanced(slopes, missed, moves)[pending]
+        missed = self._balanced(slopes, missed, moves)[pending]
         for nodes in others:
             if len(pending) == 0:
                 return slopes, gaps
             part = starts[pending], moves[pending], rises[pending]
             found, missed = _slopes_at(nodes, form, *part)
             failed = missed.flatten(1).norm(dim=-1) > allowed[pending]
-            missed = _balanced(found, missed, moves[pending])[failed]
+            missed = self._balanced(found, missed, moves[pending])[failed]
             slopes[pending], pending = found, pending[failed]
         if halvings > 0 and len(pending) > 0:
             middle = starts[pending] + 0.5 * moves[pending]
@@ -143,6 +140,21 @@ class Quadrature:
             missed = torch.stack(missed.chunk(2)).sum(0)
         gaps[pending] = missed
         return slopes, gaps
+
+    def _balanced(
+        self, slopes: ValueSlopes, missed: Values, moves: Arguments
+    ) -> Values:
+        """Change slopes least to make them miss nothing, where that is next to nothing.
+
+        What a unit's slopes miss of its rise is divided along its moves. What would
+        take a larger change is missed as before, and returned.
+        """
+        sizes = moves.square().sum(1)
+        small = missed.abs() <= 100 * self.atol * sizes.sqrt()[:, None]
+        shares = torch.where(small, missed, 0.0)
+        shares /= sizes.clamp_min(torch.finfo(sizes.dtype).tiny)[:, None]
+        slopes.addcmul_(shares[:, :, None], moves[:, None], value=-1)
+        return torch.where(small, 0.0, missed)
 
     def _allowed(self, changes: States) -> PerPoint:
         # No number of pieces is better than rounding, of maps in float32 above all.
@@ -170,20 +182,6 @@ def _slopes_at(
             slopes.mul_(weight) if total.ndim == 0 else total.add_(slopes, alpha=weight)
         )
     return total, (total * moves[:, None]).sum(2) - rises
-
-
-def _balanced(slopes: ValueSlopes, missed: Values, moves: Arguments) -> Values:
-    """Change slopes least to make them miss nothing, where that is next to nothing.
-
-    What a unit's slopes miss of its rise is divided along its moves. What would take a
-    larger change is missed as before, and returned.
-    """
-    sizes = moves.square().sum(1)
-    small = missed.abs() <= SMALLEST * sizes.sqrt()[:, None]
-    shares = torch.where(small, missed, 0.0)
-    shares /= sizes.clamp_min(torch.finfo(sizes.dtype).tiny)[:, None]
-    slopes.addcmul_(shares[:, :, None], moves[:, None], value=-1)
-    return torch.where(small, 0.0, missed)
 
 
 @dataclass(frozen=True, eq=False)

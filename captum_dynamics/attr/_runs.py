@@ -43,6 +43,7 @@ class RunPair:
         outputs: the model's own outputs F(x), (n,).
         baseline_outputs: its outputs F(baseline), (n,).
         lengths: steps of each sequence, (n,).
+        precision: of the model's own outputs, whatever the runs are computed in.
     """
 
     dynamics: RecurrentAdapter
@@ -57,6 +58,7 @@ class RunPair:
     outputs: PerPoint
     baseline_outputs: PerPoint
     lengths: Counts
+    precision: torch.dtype
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -64,7 +66,8 @@ class RunPair:
 
     def __getitem__(self, rows: Tensor) -> RunPair:
         """Select examples."""
-        names = (field.name for field in fields(self) if field.name != "dynamics")
+        whole = ("dynamics", "precision")
+        names = (field.name for field in fields(self) if field.name not in whole)
         return replace(self, **{name: getattr(self, name)[rows] for name in names})
 
     @property
@@ -164,6 +167,7 @@ def pair_runs(
         calls.outputs.to(states.dtype),
         calls.baseline_outputs.to(states.dtype),
         call.lengths,
+        calls.outputs.dtype,
     )
 
 

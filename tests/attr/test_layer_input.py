@@ -16,7 +16,11 @@ from captum.attr import (
 )
 from torch import nn
 
-from captum_dynamics.attr import LayerInputForward
+from captum_dynamics.attr import (
+    DynamicsAttribution,
+    LayerInputForward,
+    TelescopingAttribution,
+)
 from tests.attr import models
 from tests.attr.models import classifier, gru, reader, vectors
 
@@ -97,3 +101,23 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
     loop = reader(nn.GRUCell(3, 6), models.looped)
     with pytest.raises(ValueError, match="every step"):
         LayerInputForward(loop, loop.rnn)(vectors(4, 3), vectors(4, 7))
+
+
+@pytest.mark.parametrize("kind", [DynamicsAttribution, TelescopingAttribution])
+@pytest.mark.parametrize("looped", [False, True], ids=["sequence", "loop"])
+def test_our_own_methods_replace_what_it_replaces(
+    kind: type[DynamicsAttribution] | type[TelescopingAttribution], looped: bool
+) -> None:
+    cell = reader(nn.GRUCell(3, 6), models.looped)
+    model, inputs = cell if looped else gru(), vectors()
+    forward = LayerInputForward(model, model.rnn)
+    found, delta = kind(forward, model.rnn).attribute(
+        inputs,
+        target=1,
+        additional_forward_args=(torch.zeros_like(inputs),),
+        return_convergence_delta=True,
+    )
+    assert delta.abs().max() < 1e-9
+    torch.testing.assert_close(
+        found, kind(model, model.rnn).attribute(inputs, target=1)
+    )
