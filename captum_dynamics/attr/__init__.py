@@ -8,6 +8,8 @@ from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr.captum_methods import captum_method
 from captum_dynamics.attr.classical import Classical
 from captum_dynamics.attr.conservation import Conservation
+from captum_dynamics.attr.context import ContextAttribution
+from captum_dynamics.attr.context_effects import ContextEffects
 from captum_dynamics.attr.dynamics_attribution import DynamicsAttribution
 from captum_dynamics.attr.eigenmodes import EigenmodeAttribution
 from captum_dynamics.attr.faithfulness import Faithfulness
@@ -32,6 +34,8 @@ __all__ = [
     "Adjoints",
     "Classical",
     "Conservation",
+    "ContextAttribution",
+    "ContextEffects",
     "DynamicsAttribution",
     "EigenmodeAttribution",
     "EqualShares",
