@@ -16,6 +16,7 @@ from captum_dynamics.attr.faithfulness import Faithfulness
 from captum_dynamics.attr.layer_input import LayerInputForward
 from captum_dynamics.attr.linearized_propagation import LinearizedPropagation
 from captum_dynamics.attr.modes import ModeAttributions
+from captum_dynamics.attr.modifiers import ModifierEffects, measure_modifiers
 from captum_dynamics.attr.path_integrated import PathIntegrated
 from captum_dynamics.attr.product_rules import (
     AbsoluteShares,
@@ -47,6 +48,7 @@ __all__ = [
     "LayerInputForward",
     "LinearizedPropagation",
     "ModeAttributions",
+    "ModifierEffects",
     "PathIntegrated",
     "ProductRule",
     "ProportionalShares",
@@ -56,5 +58,6 @@ __all__ = [
     "TelescopingAttribution",
     "captum_method",
     "check_method",
+    "measure_modifiers",
     "tap_hidden",
 ]

@@ -10,6 +10,7 @@ from captum_dynamics.plots.accumulation import plot_accumulation
 from captum_dynamics.plots.alignment import plot_alignment
 from captum_dynamics.plots.basins import plot_basins
 from captum_dynamics.plots.branches import plot_branches
+from captum_dynamics.plots.context import plot_context
 from captum_dynamics.plots.density import plot_density
 from captum_dynamics.plots.exponents import plot_exponents
 from captum_dynamics.plots.fixed_point_graph import plot_graph
@@ -47,5 +48,6 @@ __all__ = [
     "plot_regimes",
     "plot_exponents",
     "plot_accumulation",
+    "plot_context",
     "text_html",
 ]
