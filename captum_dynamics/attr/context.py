@@ -194,10 +194,8 @@ class ContextAttribution(RecurrentAttribution, PerturbationAttribution):  # type
         host, reference = session.host, reference_input(self._reference, session)
         dtype = precision(host.dynamics, session.dtype)
         for batch in session.batches():
-            arguments, calls = (
-                session.arguments[batch],
-                session.pair_calls(batch, reference),
-            )
+            arguments = session.arguments[batch]
+            calls = session.pair_calls(batch, reference)
             prefixes = prefix_outputs(host, arguments, calls, dtype)
             replaced = replaced_outputs(
                 host,

@@ -13,7 +13,7 @@ from captum_dynamics import _checks
 NEGLIGIBLE = 0.1
 """Of a token's largest effect: what is below counts as gone."""
 
-WORTH_NAMING = 0.5
+WORTH_NAMING = 0.25
 """Of what the strongest token adds: a token that changes another by it modifies."""
 
 PerToken = Float[Tensor, "n t"]

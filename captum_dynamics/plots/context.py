@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def _draw_matrix(
     _base.name_axes(ax, "token that is changed", "token that changes it")
     if count > LARGEST_NUMBERED:
         return
-    text = {"fontsize": size, "ha": "center", "va": "center"}
+    text: dict[str, Any] = {"fontsize": size, "ha": "center", "va": "center"}
     for row in range(count):
         ax.text(row, row, f"{direct[row]:+.2f}", color=_base.GREY, **text)
     for row, column in np.argwhere(np.abs(matrix) >= WORTH_SHOWING * reach).tolist():
