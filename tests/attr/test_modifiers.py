@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -31,14 +32,14 @@ def rest_of(gru: nn.GRU, rows: int = 3) -> tuple[cd.DynamicsMap, cd.Linearizatio
 
 
 READOUT = torch.tensor([1.0, -0.5, 0.2, 0.0, 2.0, 0.7]).double()
-WORD = torch.tensor([1.0, 2.0, -1.0]).double()
+WORDS = torch.tensor([[1.0, 2.0, -1.0], [-0.5, 0.0, 2.0]]).double()
 MODIFIERS = torch.tensor([[2.0, 0.0, 0.0], [0.0, -3.0, 1.0]]).double()
 
 
 def test_effects_are_what_the_layer_itself_adds_after_the_modifier() -> None:
     gru = random_gru()
     dynamics, linear = rest_of(gru)
-    found = measure_modifiers(dynamics, linear, READOUT, MODIFIERS, WORD, steps=4)
+    found = measure_modifiers(dynamics, linear, READOUT, MODIFIERS, WORDS, steps=4)
     for point in range(3):
         start = linear.points.states[point][None, None]
         star = linear.points.inputs[point]
@@ -46,36 +47,39 @@ def test_effects_are_what_the_layer_itself_adds_after_the_modifier() -> None:
         def output(*reads: Tensor, start: Tensor = start) -> Tensor:
             return gru(torch.stack(reads)[None], start)[0][0, -1] @ READOUT
 
-        plain = output(WORD) - output(star)
-        torch.testing.assert_close(found.plain_effects[point], plain.detach())
-        for row, modifier in enumerate(MODIFIERS):
-            for lag in range(4):
-                before = (modifier, *[star] * lag)
-                added = output(*before, WORD) - output(*before, star)
-                torch.testing.assert_close(
-                    found.effects[point, row, lag], added.detach()
-                )
+        for column, word in enumerate(WORDS):
+            plain = output(word) - output(star)
+            torch.testing.assert_close(
+                found.plain_effects[point, column], plain.detach()
+            )
+            for row, modifier in enumerate(MODIFIERS):
+                for lag in range(4):
+                    before = (modifier, *[star] * lag)
+                    added = output(*before, word) - output(*before, star)
+                    torch.testing.assert_close(
+                        found.effects[point, row, column, lag], added.detach()
+                    )
 
 
 def test_slopes_are_derivatives_of_the_layer_itself_along_the_word() -> None:
     gru, small = random_gru(), 1e-6
     dynamics, linear = rest_of(gru)
-    found = measure_modifiers(dynamics, linear, READOUT, MODIFIERS, WORD, steps=3)
+    found = measure_modifiers(dynamics, linear, READOUT, MODIFIERS, WORDS, steps=3)
     for point in range(3):
         start = linear.points.states[point][None, None]
         star = linear.points.inputs[point]
         for row, modifier in enumerate(MODIFIERS):
             for lag in range(3):
                 reads = torch.stack([modifier, *[star] * lag, star])[None]
-                ends = []
-                for side in (small, -small):
-                    moved = reads.clone()
-                    moved[0, -1] += side * (WORD - star)
-                    ends.append(gru(moved, start)[0][0, -1].detach() @ READOUT)
-                slope = (ends[0] - ends[1]) / (2 * small)
-                assert float(found.slopes[point, row, lag]) == pytest.approx(
-                    float(slope), abs=1e-8
-                )
+                for column, word in enumerate(WORDS):
+                    ends = []
+                    for side in (small, -small):
+                        moved = reads.clone()
+                        moved[0, -1] += side * (word - star)
+                        ends.append(gru(moved, start)[0][0, -1].detach() @ READOUT)
+                    slope = (ends[0] - ends[1]) / (2 * small)
+                    slopes = found.slopes[point, row, column]
+                    assert float(slopes[lag]) == pytest.approx(float(slope), abs=1e-8)
     strengths = found.slopes[..., 0] - found.plain_slopes[:, None]
     torch.testing.assert_close(found.strengths, strengths)
 
@@ -84,21 +88,48 @@ def test_all_parts_together_are_the_deflection() -> None:
     dynamics, linear = rest_of(random_gru())
     most = linear.subspaces.most
     found = measure_modifiers(
-        dynamics, linear, READOUT, MODIFIERS, WORD, removals=most + 5
+        dynamics, linear, READOUT, MODIFIERS, WORDS, removals=most + 5
     )
     assert found.ranking.shape == (3, 2, most)
     torch.testing.assert_close(found.without[..., 0], found.effects[..., 0])
     torch.testing.assert_close(found.only[..., -1], found.effects[..., 0])
-    plain = found.plain_effects[:, None].expand(-1, 2)
+    plain = found.plain_effects[:, None].expand(-1, 2, -1)
     torch.testing.assert_close(found.without[..., -1], plain)
     torch.testing.assert_close(found.only[..., 0], plain)
     for row in found.ranking.flatten(0, 1).tolist():
         assert sorted(row) == list(range(most))
 
 
+def test_two_removals_are_the_best_of_all_pairs() -> None:
+    dynamics, linear = rest_of(random_gru())
+    found = measure_modifiers(dynamics, linear, READOUT, MODIFIERS, WORDS)
+    for point, star in enumerate(linear.points.inputs):
+        state = linear.points.states[point : point + 1]
+        parts = [
+            linear.subspaces.projector(point, subspace)
+            for subspace in range(int(linear.subspaces.counts[point]))
+        ]
+        for row, modifier in enumerate(MODIFIERS):
+            after, shares = dynamics.step(state, modifier[None]), {}
+            without, plain = found.without[point, row], found.plain_effects[point]
+            for one, other in itertools.combinations(range(len(parts)), 2):
+                at = after - (after - state) @ (parts[one] + parts[other]).mT
+                rest = dynamics.step(at, star[None])
+                moved = [dynamics.step(at, word[None]) - rest for word in WORDS]
+                misses = (torch.cat(moved) @ READOUT - plain).abs()
+                shares[one, other] = float(
+                    (misses / (without[:, 0] - plain).abs()).max()
+                )
+            assert tuple(sorted(found.ranking[point, row].tolist())) == min(
+                shares, key=shares.__getitem__
+            )
+            left = float(found.left[point, row, 2])
+            assert left == pytest.approx(min(shares.values()))
+
+
 def test_the_first_removal_is_the_best_of_all_single_ones() -> None:
     dynamics, linear = rest_of(random_gru())
-    found = measure_modifiers(dynamics, linear, READOUT, MODIFIERS, WORD)
+    found = measure_modifiers(dynamics, linear, READOUT, MODIFIERS, WORDS, removals=1)
     for point, star in enumerate(linear.points.inputs):
         state = linear.points.states[point : point + 1]
         for row, modifier in enumerate(MODIFIERS):
@@ -109,14 +140,19 @@ def test_the_first_removal_is_the_best_of_all_single_ones() -> None:
                 part = (after - state) @ projector.mT
                 size = float(found.parts[point, row, subspace])
                 assert size == pytest.approx(float(part.norm()))
-                read, rest = (
-                    dynamics.step(after - part, x[None]) for x in (WORD, star)
+                first, second, rest = (
+                    dynamics.step(after - part, x[None])[0] @ READOUT
+                    for x in (*WORDS, star)
                 )
-                added.append((read - rest)[0] @ READOUT)
-            misses = (torch.stack(added) - found.plain_effects[point]).abs()
-            first = int(found.ranking[point, row, 0])
-            assert first == int(misses.argmin())
-            torch.testing.assert_close(found.without[point, row, 1], added[first])
+                added.append(torch.stack([first - rest, second - rest]))
+            without, plain = found.without[point, row], found.plain_effects[point]
+            shares = (torch.stack(added) - plain).abs() / (without[:, 0] - plain).abs()
+            best = int(found.ranking[point, row, 0])
+            assert best == int(shares.amax(1).argmin())
+            torch.testing.assert_close(without[:, 1], added[best])
+            left = found.left[point, row]
+            torch.testing.assert_close(left[0], torch.ones(()).double())
+            torch.testing.assert_close(left[1], shares[best].max())
 
 
 def counting(h: Tensor, x: Tensor) -> Tensor:
@@ -133,14 +169,14 @@ def test_a_memory_without_eigenvectors_is_one_group_and_carries_the_effect() -> 
     )
     linear = cd.linearize(dynamics, points)
     assert linear.subspaces.dimensions.tolist() == [[1, 2]]
-    readout, word = torch.tensor([1.0, 0, 0]), torch.tensor([1.0, 0])
+    readout, words = torch.tensor([1.0, 0, 0]), torch.tensor([[1.0, 0]])
     negation = torch.tensor([[0, -2.0], [0, 1.0]])
-    found = measure_modifiers(dynamics, linear, readout, negation, word, steps=4)
-    assert found.slopes[0].tolist() == [[-1, -1, 1, 1], [2, 2, 1, 1]]
-    assert found.strengths.tolist() == [[-2, 1]]
-    assert found.gone_after().tolist() == [[2, 2]]
+    found = measure_modifiers(dynamics, linear, readout, negation, words, steps=4)
+    assert found.slopes[0, :, 0].tolist() == [[-1, -1, 1, 1], [2, 2, 1, 1]]
+    assert found.strengths[0, :, 0].tolist() == [-2, 1]
+    assert found.gone_after()[0, :, 0].tolist() == [2, 2]
     assert found.ranking[0, :, 0].tolist() == [1, 1]
-    torch.testing.assert_close(found.without[0, :, 1], torch.ones(2).double())
+    torch.testing.assert_close(found.without[0, :, 0, 1], torch.ones(2).double())
     with pytest.raises(ValueError, match="`share`"):
         found.gone_after(share=0.0)
 
@@ -149,17 +185,35 @@ def test_a_memory_without_eigenvectors_is_one_group_and_carries_the_effect() -> 
     ("named", "match"),
     [
         ({"readout": torch.zeros(5)}, "`readout` to have shape"),
-        ({"word": torch.zeros(2)}, "`word` to have shape"),
-        ({"modifiers": torch.zeros(2, 4)}, "`modifiers` to have shape"),
+        pytest.param(
+            {"words": torch.zeros(2, 2)},
+            "`words` to have shape",
+            marks=pytest.mark.misuse,
+        ),
+        ({"words": torch.zeros(0, 3)}, "`words` to have at least one"),
+        pytest.param(
+            {"modifiers": torch.zeros(2, 4)},
+            "`modifiers` to have shape",
+            marks=pytest.mark.misuse,
+        ),
         ({"modifiers": torch.zeros(0, 3)}, "`modifiers` to have at least one"),
-        ({"word": torch.tensor([0, 1, torch.nan])}, "`word` to be finite"),
+        ({"words": torch.tensor([[0, 1, torch.nan]])}, "`words` to be finite"),
         ({"steps": 0}, "`steps`"),
         ({"removals": 0}, "`removals`"),
     ],
-    ids=["readout", "word", "modifiers", "none", "finite", "steps", "removals"],
+    ids=[
+        "readout",
+        "words",
+        "wordless",
+        "modifiers",
+        "none",
+        "finite",
+        "steps",
+        "removals",
+    ],
 )
 def test_misuse_is_refused_in_one_sentence(named: dict[str, Any], match: str) -> None:
     dynamics, linear = rest_of(random_gru())
-    given = {"readout": READOUT, "modifiers": MODIFIERS, "word": WORD, **named}
+    given = {"readout": READOUT, "modifiers": MODIFIERS, "words": WORDS, **named}
     with pytest.raises(ValueError, match=match):
         measure_modifiers(dynamics, linear, **given)
