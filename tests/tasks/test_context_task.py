@@ -108,6 +108,8 @@ def test_training_learns_and_the_seed_decides_the_net() -> None:
     further = train_context(8, 1, start=net, updates=1, **settings)
     moved = (further.rnn.weight_hh_l0 - net.rnn.weight_hh_l0).abs().max()
     assert 0 < float(moved.detach()) <= 0.021
+    elsewhere = train_context(8, 2, start=net, updates=1, **settings)
+    assert not torch.equal(elsewhere.rnn.weight_hh_l0, further.rnn.weight_hh_l0)
     assert torch.equal(again.rnn.weight_hh_l0, same.rnn.weight_hh_l0)
     assert not torch.equal(again.rnn.weight_hh_l0, other.rnn.weight_hh_l0)
     assert torch.equal(torch.get_rng_state(), before)
