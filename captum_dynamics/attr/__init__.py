@@ -14,12 +14,15 @@ from captum_dynamics.attr.comparison import (
     PairedDifference,
 )
 from captum_dynamics.attr.conservation import Conservation
+from captum_dynamics.attr.context import ContextAttribution
+from captum_dynamics.attr.context_effects import ContextEffects
 from captum_dynamics.attr.dynamics_attribution import DynamicsAttribution
 from captum_dynamics.attr.eigenmodes import EigenmodeAttribution
 from captum_dynamics.attr.faithfulness import Faithfulness
 from captum_dynamics.attr.layer_input import LayerInputForward
 from captum_dynamics.attr.linearized_propagation import LinearizedPropagation
 from captum_dynamics.attr.modes import ModeAttributions
+from captum_dynamics.attr.modifiers import ModifierEffects, measure_modifiers
 from captum_dynamics.attr.path_integrated import PathIntegrated
 from captum_dynamics.attr.product_rules import (
     AbsoluteShares,
@@ -39,6 +42,8 @@ __all__ = [
     "Classical",
     "Comparison",
     "Conservation",
+    "ContextAttribution",
+    "ContextEffects",
     "DynamicsAttribution",
     "EigenmodeAttribution",
     "EqualShares",
@@ -52,6 +57,7 @@ __all__ = [
     "MethodScores",
     "ModeAttributions",
     "PairedDifference",
+    "ModifierEffects",
     "PathIntegrated",
     "Picture",
     "ProductRule",
@@ -63,5 +69,6 @@ __all__ = [
     "captum_method",
     "check_method",
     "compare",
+    "measure_modifiers",
     "tap_hidden",
 ]

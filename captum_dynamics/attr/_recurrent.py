@@ -78,21 +78,27 @@ class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
 def in_form_of(
     inputs: Any, session: Session, parts: list[Tensor], deltas: list[Tensor] | None
 ) -> Any:
-    """Join batches, and give attributions in the form and precision of `inputs`."""
+    """Join batches, and give contributions in the form and precision of `inputs`."""
+    if not any(bool(part.any()) for part in parts):
+        _warn_of_nothing(session.host.layer)
+    return joined_in_form_of(inputs, session, parts, deltas)
+
+
+def joined_in_form_of(
+    inputs: Any, session: Session, parts: list[Tensor], deltas: list[Tensor] | None
+) -> Any:
+    """The same of what may well be zero."""
     attributions = joined(parts).to(session.dtype)
-    warn_of_nothing(attributions, session.host.layer)
     formatted = (attributions,) if isinstance(inputs, tuple) else attributions
     if deltas is None:
         return formatted
     return formatted, torch.cat(deltas).to(session.dtype)
 
 
-def warn_of_nothing(attributions: Tensor, layer: nn.Module) -> None:
-    """Say so where nothing that a layer reads makes a difference."""
-    if not bool(attributions.any()):
-        warnings.warn(
-            f"All contributions are zero: the selected outputs do not depend on what "
-            f"{type(layer).__name__} reads, or the baseline run reads the same.",
-            AttributionWarning,
-            stacklevel=6,
-        )
+def _warn_of_nothing(layer: nn.Module) -> None:
+    warnings.warn(
+        f"All contributions are zero: the selected outputs do not depend on what "
+        f"{type(layer).__name__} reads, or the baseline run reads the same.",
+        AttributionWarning,
+        stacklevel=6,
+    )

@@ -7,20 +7,13 @@ from typing import Any
 
 import torch
 from captum.attr import PerturbationAttribution
-from jaxtyping import Float
 from torch import Tensor, nn
 
-from captum_dynamics._execution import progress, row_chunks
-from captum_dynamics._typing import InputSequences, States, StateSequences
-from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics._execution import progress
 from captum_dynamics.attr._compat import Target, log_usage
-from captum_dynamics.attr._host import Arguments, Host
+from captum_dynamics.attr._prefixes import precision, prefix_outputs
 from captum_dynamics.attr._recurrent import RecurrentAttribution, in_form_of
 from captum_dynamics.attr._reference import reference_input
-from captum_dynamics.attr._runs import CallPair, warn_of_foreign_states
-
-LIVE_COPIES = 4
-"""Sequences of a run's states that are held at once, about: the head takes copies."""
 
 
 class TelescopingAttribution(RecurrentAttribution, PerturbationAttribution):  # type: ignore[misc]
@@ -123,13 +116,14 @@ class TelescopingAttribution(RecurrentAttribution, PerturbationAttribution):  # 
             inputs, baselines, target, additional_forward_args, internal_batch_size
         )
         reference = reference_input(self._reference, session)
-        dtype = _precision(session.host.dynamics, session.dtype)
+        dtype = precision(session.host.dynamics, session.dtype)
         parts, deltas = [], []
         description = f"{self.get_name()} attribution"
         batches = session.batches()
         for batch in progress(batches, show=show_progress, desc=description):
             calls = session.pair_calls(batch, reference)
-            outputs = _outputs(session.host, session.arguments[batch], calls, dtype)
+            arguments = session.arguments[batch]
+            outputs = prefix_outputs(session.host, arguments, calls, dtype)
             width = calls.call.inputs.shape[2]
             contributions = outputs.diff(dim=1)[:, :, None] / width
             parts.append(contributions.expand_as(calls.call.inputs))
@@ -138,72 +132,3 @@ class TelescopingAttribution(RecurrentAttribution, PerturbationAttribution):  # 
         return in_form_of(
             inputs, session, parts, deltas if return_convergence_delta else None
         )
-
-
-@torch.no_grad()
-def _outputs(
-    host: Host, arguments: Arguments, calls: CallPair, dtype: torch.dtype
-) -> Float[Tensor, "n s"]:
-    """y_0 to y_T, from states of the given precision."""
-    call = calls.call
-    initial, inputs = call.initial_states.to(dtype), call.inputs.to(dtype)
-    single = Call(inputs, initial, call.lengths)
-    states = host.dynamics.run(single)
-    baseline_inputs = calls.baseline_call.inputs.to(dtype)
-    whole = states.numel() * states.element_size()
-    outputs = []
-    with host.replayed(calls.given):
-        for prefixes in row_chunks(states.shape[1] + 1, LIVE_COPIES * whole):
-            if host.dynamics.one_map:
-                runs = _switched_runs(
-                    host.dynamics, initial, states, baseline_inputs, prefixes
-                )
-            else:
-                runs = _whole_runs(host.dynamics, single, baseline_inputs, prefixes)
-            outputs += [host.outputs_from_states(arguments, call, run) for run in runs]
-    warn_of_foreign_states(outputs[-1].double(), calls.outputs)
-    return torch.stack(outputs, dim=1).double()
-
-
-def _switched_runs(
-    dynamics: RecurrentAdapter,
-    initial_states: States,
-    states: StateSequences,
-    baseline_inputs: InputSequences,
-    prefixes: slice,
-) -> Float[Tensor, "p n t d"]:
-    """Runs that read p inputs as they are, then those of the baseline run."""
-    runs = states.expand(prefixes.stop - prefixes.start, *states.shape).clone()
-    for step in range(prefixes.start, states.shape[1]):
-        # Runs with up to so many true inputs read the baseline's at this step.
-        switched = min(step + 1, prefixes.stop) - prefixes.start
-        before = runs[:switched, :, step - 1] if step else initial_states[None]
-        read = baseline_inputs[:, step].expand(switched, -1, -1)
-        moved = dynamics.step(before.flatten(0, 1), read.flatten(0, 1))
-        runs[:switched, :, step] = moved.view(switched, *initial_states.shape)
-    return runs
-
-
-def _whole_runs(
-    dynamics: RecurrentAdapter,
-    call: Call,
-    baseline_inputs: InputSequences,
-    prefixes: slice,
-) -> Float[Tensor, "p n t d"]:
-    """The same from end to end: what is read late reaches all of a backward run."""
-    steps = torch.arange(call.inputs.shape[1], device=call.inputs.device)
-    counts = torch.arange(prefixes.start, prefixes.stop, device=steps.device)
-    as_they_are = (steps < counts[:, None])[:, None, :, None]
-    inputs = torch.where(as_they_are, call.inputs, baseline_inputs)
-    whole = Call(
-        inputs.flatten(0, 1),
-        call.initial_states.repeat(len(counts), 1),
-        call.lengths.repeat(len(counts)),
-    )
-    return dynamics.run(whole).view(*inputs.shape[:3], dynamics.state_dim)
-
-
-def _precision(dynamics: RecurrentAdapter, wanted: torch.dtype) -> torch.dtype:
-    """Single where the caller's is, and the map can: that of the model itself."""
-    single = dynamics.traits.float32 and wanted == torch.float32
-    return torch.float32 if single else dynamics.dtype

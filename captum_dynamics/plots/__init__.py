@@ -11,6 +11,7 @@ from captum_dynamics.plots.alignment import plot_alignment
 from captum_dynamics.plots.basins import plot_basins
 from captum_dynamics.plots.branches import plot_branches
 from captum_dynamics.plots.comparison import plot_comparison
+from captum_dynamics.plots.context import plot_context
 from captum_dynamics.plots.density import plot_density
 from captum_dynamics.plots.exponents import plot_exponents
 from captum_dynamics.plots.fixed_point_graph import plot_graph
@@ -53,5 +54,6 @@ __all__ = [
     "plot_mode_contributions",
     "plot_time_series",
     "plot_comparison",
+    "plot_context",
     "text_html",
 ]

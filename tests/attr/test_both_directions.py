@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import captum_dynamics as cd
 from captum_dynamics.attr import (
     Classical,
+    ContextAttribution,
     DynamicsAttribution,
     EigenmodeAttribution,
     LayerInputForward,
@@ -336,3 +337,9 @@ def test_baselines_of_other_lengths_are_refused() -> None:
     method = DynamicsAttribution(model, model.rnn)
     with pytest.raises(ValueError, match=r"`baselines` of the lengths.*\[5, 5, 5\]"):
         method.attribute(vectors(), before, 1)
+
+
+def test_no_token_comes_later_in_both_directions() -> None:
+    model = two_way(nn.GRU, last)
+    with pytest.raises(ValueError, match="to read its sequence in one direction"):
+        ContextAttribution(model, model.rnn)

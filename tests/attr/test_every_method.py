@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import captum_dynamics as cd
 from captum_dynamics.attr import (
+    ContextAttribution,
     DynamicsAttribution,
     EigenmodeAttribution,
     Switching,
@@ -69,6 +70,12 @@ CASES = {
     "modes of anchors": Case(switching_modes, "Eigenmode Attribution", complete=False),
     "telescoping": Case(
         TelescopingAttribution, "Telescoping Attribution", PerturbationAttribution
+    ),
+    "context": Case(
+        ContextAttribution,
+        "Context Attribution",
+        PerturbationAttribution,
+        complete=False,
     ),
 }
 

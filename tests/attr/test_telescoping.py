@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import captum_dynamics as cd
 from captum_dynamics._execution import BUDGET
-from captum_dynamics.attr import TelescopingAttribution, telescoping
+from captum_dynamics.attr import TelescopingAttribution, _prefixes
 from tests.attr import models
 from tests.attr.models import Reader, gru, projected_lstm, reader, vectors
 
@@ -138,7 +138,7 @@ def test_runs_that_do_not_fit_in_memory_go_in_turns(
     of_a_run = 4 * 7 * 6 * 8
     for runs in (1, 3):
         copies = BUDGET // of_a_run // runs
-        monkeypatch.setattr(telescoping, "LIVE_COPIES", copies)
+        monkeypatch.setattr(_prefixes, "LIVE_COPIES", copies)
         in_turns = method.attribute(vectors(), 0.0, 1)
         torch.testing.assert_close(in_turns, at_once, atol=1e-12, rtol=0)
 
