@@ -15,6 +15,7 @@ from captum_dynamics import solvers
 from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import (
     FunctionAdapter,
+    MeanMap,
     RecurrentAdapter,
     adapt,
     list_adapters,
@@ -55,7 +56,6 @@ from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
 from captum_dynamics.matching import Matching, Tracks, link_matchings, match_points
-from captum_dynamics.mean_map import MeanMap
 from captum_dynamics.recording import Trajectories, mean_input, record
 from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_runs
 from captum_dynamics.solvers import Status

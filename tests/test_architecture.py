@@ -33,7 +33,7 @@ RANKS = (
         "subspaces",
     ),
     ("dynamics",),
-    ("adapters", "solvers", "mean_map"),
+    ("adapters", "solvers"),
     ("calling",),
     ("recording", "fixed_points"),
     (

@@ -14,6 +14,7 @@ from captum_dynamics.adapters._registry import (
 from captum_dynamics.adapters.function import FunctionAdapter
 from captum_dynamics.adapters.gru import GRULayer
 from captum_dynamics.adapters.lstm import LSTMLayer
+from captum_dynamics.adapters.mean_map import MeanMap
 from captum_dynamics.adapters.rnn import RNNLayer
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "GRULayer",
     "LSTMLayer",
     "RNNLayer",
+    "MeanMap",
     "RecurrentAdapter",
     "SequenceCalls",
     "adapt",

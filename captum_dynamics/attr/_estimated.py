@@ -27,7 +27,8 @@ class Fitted:
     """What an attribution keeps of its calibration data.
 
     Attributes:
-        reference_input: the layer's input at every step of a baseline run, (1, k).
+        reference_input: the layer's input at every step of a baseline run, (1, k), or
+            those (m, k) whose steps are averaged, for the reference "mean map".
         picture: the estimator's linear picture of the dynamics.
     """
 
@@ -41,6 +42,8 @@ Self = TypeVar("Self", bound="EstimatedAttribution")
 
 class EstimatedAttribution(RecurrentAttribution, GradientAttribution):  # type: ignore[misc]
     """Carry the readout back through Jacobians that an estimator gives."""
+
+    takes_mean_map = True
 
     def __init__(
         self,
@@ -96,7 +99,7 @@ class EstimatedAttribution(RecurrentAttribution, GradientAttribution):  # type: 
     def reference_input(
         self, inputs: Any = None, additional_forward_args: Any = None
     ) -> Inputs:
-        """Layer input (1, k) of a baseline run: fitted, given, or the mean."""
+        """Layer input (1, k) of a baseline run, or those (m, k) of a mean map."""
         if self.fitted is not None:
             return self.fitted.reference_input
         session = self._session(inputs, None, None, additional_forward_args)
@@ -122,7 +125,10 @@ class EstimatedAttribution(RecurrentAttribution, GradientAttribution):  # type: 
             contributions = gradients * runs.input_differences
             change = runs.outputs - runs.baseline_outputs
             deltas.append(contributions.sum((1, 2)) - change)
-            parts.append(contributions if self.multiplies_by_inputs else gradients)
+            given = contributions if self.multiplies_by_inputs else gradients
+            width = session.host.dynamics.input_dim
+            # A mean map reads several inputs side by side, all of them the same.
+            parts.append(given.view(*given.shape[:2], -1, width).sum(2))
         return in_form_of(inputs, session, parts, deltas if with_delta else None)
 
     def _fitted_to(self, session: Session) -> Fitted:
@@ -130,7 +136,7 @@ class EstimatedAttribution(RecurrentAttribution, GradientAttribution):  # type: 
         return self.fitted or self._fit(session, torch.Generator())
 
     def _fit(self, session: Session, generator: torch.Generator) -> Fitted:
-        reference = reference_input(self._reference, session)
+        reference = reference_input(self._reference, session, generator)
         runs = (session.pair(batch, reference) for batch in session.batches())
         dynamics = session.host.dynamics
         return Fitted(reference, fit_picture(self.estimator, dynamics, runs, generator))

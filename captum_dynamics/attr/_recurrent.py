@@ -14,7 +14,7 @@ from captum_dynamics.adapters import RecurrentAdapter, find_layer
 from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, as_tuple
 from captum_dynamics.attr._host import Arguments, Host, check_host
-from captum_dynamics.attr._reference import check_reference
+from captum_dynamics.attr._reference import MEAN_MAP, check_reference
 from captum_dynamics.attr._session import Session, format_baselines, joined
 from captum_dynamics.exceptions import AttributionWarning
 
@@ -24,6 +24,8 @@ class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
 
     A subclass states `attribute`, in Captum's order of arguments.
     """
+
+    takes_mean_map = False
 
     def __init__(
         self,
@@ -36,6 +38,12 @@ class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
         if isinstance(forward_func, nn.Module):
             find_layer(forward_func, found)
         LayerAttribution.__init__(self, forward_func, found)
+        named = isinstance(reference, str) and reference == MEAN_MAP
+        if named and not self.takes_mean_map:
+            raise ValueError(
+                f'Expected `reference` of {type(self).__name__} to be "mean", "zero" '
+                f'or a tensor, got "mean map"; `DynamicsAttribution` takes it.'
+            )
         self._reference = check_reference(reference, adapt_whole(found))
 
     @property

@@ -18,7 +18,7 @@ from captum_dynamics._typing import (
     States,
     StateSequences,
 )
-from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters import Call, MeanMap, RecurrentAdapter
 from captum_dynamics.adapters._base import later_any
 from captum_dynamics.attr._heads import average_injections
 from captum_dynamics.attr._host import Arguments, Host, Steps, one_each
@@ -33,7 +33,7 @@ class RunPair:
     the baseline's states to the actual ones.
 
     Attributes:
-        dynamics: the layer's map.
+        dynamics: the layer's map, or its mean map over m inputs side by side.
         inputs: what the layer reads, (n, t, k).
         baseline_inputs: what it reads in the baseline run, (n, t, k).
         initial_states: (n, d); `baseline_initial_states` alike.
@@ -135,6 +135,45 @@ def pair_calls(
         baseline_outputs, before, _ = run
         _check_alike(host.dynamics, call, before)
     return CallPair(call, before, outputs, baseline_outputs, given)
+
+
+def pair_with_mean(host: Host, arguments: Arguments, words: Inputs) -> RunPair:
+    """Pair the actual run with that of the mean map over words (m, k).
+
+    Both are runs of the mean map: the actual one reads m times the same.
+    """
+    outputs, call, given = host.run(arguments)
+    mean_map, (rows, steps) = MeanMap(host.dynamics, len(words)), call.inputs.shape[:2]
+    many = call.inputs.repeat(1, 1, len(words))
+    mean = words.to(call.inputs).reshape(1, 1, -1)
+    alike = bool((call.initial_states == call.initial_states[:1]).all())
+    runs = 1 if alike else rows
+    references = mean_map.rollout(
+        call.initial_states[:runs], mean.expand(runs, steps, -1)
+    ).expand(rows, -1, -1)
+    states = host.dynamics.run(call)
+    with host.replayed(given):
+        injections, intercepts = average_injections(
+            host, arguments, call, states, references
+        )
+        with torch.no_grad():
+            before = host.outputs_from_states(arguments, call, references)
+    warn_of_foreign_states(intercepts + (injections * states).sum((1, 2)), outputs)
+    return RunPair(
+        mean_map,
+        many,
+        mean.expand_as(many),
+        call.initial_states,
+        call.initial_states,
+        states,
+        references,
+        injections,
+        intercepts,
+        outputs.to(states.dtype),
+        before.to(states.dtype),
+        call.lengths,
+        outputs.dtype,
+    )
 
 
 def pair_runs(

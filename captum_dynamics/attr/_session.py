@@ -14,7 +14,13 @@ from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import Call
 from captum_dynamics.attr._host import Arguments, Host, Steps
-from captum_dynamics.attr._runs import CallPair, RunPair, pair_calls, pair_runs
+from captum_dynamics.attr._runs import (
+    CallPair,
+    RunPair,
+    pair_calls,
+    pair_runs,
+    pair_with_mean,
+)
 
 Baselines = tuple[Tensor, ...] | None
 
@@ -73,6 +79,8 @@ class Session:
     def pair(self, batch: slice, reference: Inputs) -> RunPair:
         """Run some examples and their baseline."""
         baselines = self._baselines_of(batch)
+        if baselines is None and len(reference) > 1:
+            return pair_with_mean(self.host, self.arguments[batch], reference)
         return pair_runs(self.host, self.arguments[batch], baselines, reference)
 
     def pair_calls(self, batch: slice, reference: Inputs) -> CallPair:
@@ -102,6 +110,12 @@ class Session:
         ]
         total = torch.stack([part for part, _ in sums]).sum(0)
         return total / sum(number for _, number in sums)
+
+    def sample_inputs(self, number: int, generator: torch.Generator) -> Inputs:
+        """Draw inputs (m, k) that count, without repetition: at most so many."""
+        read = torch.cat([call.inputs[counted] for call, _, counted in self.calls()])
+        order = torch.randperm(len(read), generator=generator)[:number]
+        return read[order.to(read.device)]
 
 
 def format_baselines(inputs: tuple[Tensor, ...], baselines: Any) -> Baselines:

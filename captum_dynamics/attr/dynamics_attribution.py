@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics.adapters import MeanMap
 from captum_dynamics.attr._base import Estimator
 from captum_dynamics.attr._compat import Target, log_usage
 from captum_dynamics.attr._estimated import EstimatedAttribution
 from captum_dynamics.attr.faithfulness import Faithfulness
+from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, find_fixed_points
 from captum_dynamics.linearization import Linearization, linearize
 from captum_dynamics.recording import Trajectories
@@ -43,7 +45,12 @@ class DynamicsAttribution(EstimatedAttribution):
             `Switching()` or `Classical()`.
         reference: the layer's input (k,) at every step of the baseline run, where
             `attribute` is given no `baselines`: "mean" of what the layer reads, up to
-            the last step that the output reads, "zero", or a tensor.
+            the last step that the output reads, "mean map", "zero", or a tensor. Under
+            "mean map" the baseline run takes the mean of the steps under 32 inputs
+            drawn from use, as `captum_dynamics.MeanMap` does: contributions are
+            against an average word and not against the average of words. They sum as
+            before, and cost up to 32 times the time and memory: give an
+            `internal_batch_size`.
         multiply_by_inputs: whether to return contributions; False gives the averaged
             gradients that are multiplied by x - x^b.
 
@@ -170,18 +177,16 @@ class DynamicsAttribution(EstimatedAttribution):
         """
         runs = self.record(inputs, additional_forward_args)
         starts = runs.sample_states(count, generator=generator or torch.Generator())
+        reference = self.reference_input(inputs, additional_forward_args).reshape(1, -1)
         points = find_fixed_points(
-            self.dynamics,
-            starts,
-            self.reference_input(inputs, additional_forward_args),
-            show_progress=show_progress,
+            self._map_of(reference), starts, reference, show_progress=show_progress
         )
         return points.unique()
 
     @torch.inference_mode(False)
     def linearize(self, points: FixedPoints) -> Linearization:
         """Linearize the layer's dynamics around points."""
-        return linearize(self.dynamics, points)
+        return linearize(self._map_of(points.inputs), points)
 
     @torch.inference_mode(False)
     def topology(
@@ -189,8 +194,16 @@ class DynamicsAttribution(EstimatedAttribution):
     ) -> FixedPointGraph:
         """Build the graph of fixed points, with the connections between them."""
         return connect(
-            self.dynamics, linearization, generator=generator or torch.Generator()
+            self._map_of(linearization.points.inputs),
+            linearization,
+            generator=generator or torch.Generator(),
         )
+
+    def _map_of(self, inputs: Tensor) -> DynamicsMap:
+        """The layer's map, or its mean map where inputs are several side by side."""
+        dynamics = self.dynamics
+        count = inputs.shape[-1] // max(1, dynamics.input_dim)
+        return dynamics if count == 1 else MeanMap(dynamics, count)
 
     @torch.inference_mode(False)
     def evaluate(

@@ -10,6 +10,7 @@ from torch import Tensor
 from captum_dynamics import _checks
 from captum_dynamics._execution import row_chunks
 from captum_dynamics._typing import Inputs, Jacobians, States
+from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.layout import StateLayout
 from captum_dynamics.unitwise import (
@@ -21,7 +22,7 @@ from captum_dynamics.unitwise import (
 )
 
 
-class MeanMap(DynamicsMap):
+class MeanMap(RecurrentAdapter):
     """F(h, (x_1, ..., x_m)) = mean_v f(h, x_v), of a map f and m inputs side by side.
 
     Under inputs drawn from use, it moves states as those inputs do on average. That
