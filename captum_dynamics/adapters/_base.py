@@ -113,6 +113,11 @@ class RecurrentAdapter(DynamicsMap):
         """The maps that make all states: level by level, forward before backward."""
         return ((self,),)
 
+    @property
+    def levels(self) -> tuple[RecurrentAdapter, ...]:
+        """The maps of a stack from the lowest, whose new outputs the next reads."""
+        return (self,)
+
     def run(self, call: Call) -> StateSequences:
         """States (n, t, d) that a call visits, in the order of its sequences."""
         return self.rollout(call.initial_states, call.inputs)

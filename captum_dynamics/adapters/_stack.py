@@ -8,6 +8,7 @@ from torch import Tensor
 from captum_dynamics import _intervals
 from captum_dynamics._intervals import Ball, Interval
 from captum_dynamics._typing import Inputs, Jacobians, States
+from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._closed_form import ClosedFormLayer
 from captum_dynamics.adapters._enclosed import EnclosedLayer, boxes
 from captum_dynamics.adapters._stack_tangent import StackTangent
@@ -23,6 +24,10 @@ class Stack(ClosedFormLayer):
         self.layers = layers
         linear = all(layer.traits.piecewise_linear for layer in layers)
         self.traits = Traits(piecewise_linear=linear, float32=True)
+
+    @property
+    def levels(self) -> tuple[RecurrentAdapter, ...]:
+        return self.layers
 
     @property
     def layout(self) -> StateLayout:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from captum_dynamics._typing import InputSequences, StateSequences
+from captum_dynamics.adapters import RecurrentAdapter
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr._segments import Segments
-from captum_dynamics.dynamics import DynamicsMap
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +24,7 @@ class StepEnds:
         last_inputs: x, (n, t, k).
     """
 
-    dynamics: DynamicsMap
+    dynamics: RecurrentAdapter
     first_states: StateSequences
     first_inputs: InputSequences
     last_states: StateSequences

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import captum_dynamics as cd
-from captum_dynamics.adapters import adapt
+from captum_dynamics.adapters import RNNLayer, adapt
 from captum_dynamics.attr import DynamicsAttribution, PathIntegrated, Switching
 from captum_dynamics.attr import _heads as heads
 from captum_dynamics.attr._host import Arguments, Host
@@ -207,8 +207,9 @@ def test_smooth_models_cost_what_they_did_before_there_were_pieces(
     assert len(seen) == passes
 
 
-def test_what_too_few_pieces_miss_is_said() -> None:
+def test_what_too_few_pieces_miss_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     model = large(relu(2))
+    monkeypatch.setattr(RNNLayer, "unitwise_form", None)
     method = DynamicsAttribution(
         model, model.rnn, estimator=PathIntegrated(max_pieces=1)
     )

@@ -17,7 +17,7 @@ from captum_dynamics.attr._host import Arguments, Host
 from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair, pair_runs
 from captum_dynamics.attr._step_ends import StepEnds
-from captum_dynamics.attr._unitwise_steps import UnitwiseSteps
+from captum_dynamics.attr._unitwise_steps import UnitwiseSteps, averaged_steps
 from captum_dynamics.unitwise import UnitwiseForm
 from tests.attr import models
 from tests.attr.models import Reader, reader, vectors
@@ -118,9 +118,8 @@ def averaged_by_autograd(runs: RunPair, v: Tensor) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("scale", [1.0, 2.5], ids=["smooth", "sharp"])
 def test_averages_are_those_of_autograd_at_many_nodes(name: str, scale: float) -> None:
     runs = pair(built(name, scale))
-    form = runs.dynamics.unitwise_form
-    assert form is not None
-    steps = UnitwiseSteps(StepEnds.between(runs), form, Quadrature())
+    steps = averaged_steps(StepEnds.between(runs), Quadrature())
+    assert isinstance(steps, UnitwiseSteps)
     found, missed = steps.adjoints(runs.injections)
     assert missed.abs().max() < 1e-12
     v = found.states[:, 1:]
@@ -145,9 +144,9 @@ def test_blocks_of_steps_change_nothing(
     whole = method.attribute(inputs, target=1)
     monkeypatch.setattr(unitwise_steps, "BLOCK", 500)
     runs = pair(model)
-    form = runs.dynamics.unitwise_form
-    assert form is not None
-    assert len(UnitwiseSteps(StepEnds.between(runs), form, Quadrature())._blocks()) > 2
+    steps = averaged_steps(StepEnds.between(runs), Quadrature())
+    assert isinstance(steps, UnitwiseSteps)
+    assert len(steps._blocks()) > 2
     torch.testing.assert_close(method.attribute(inputs, target=1), whole)
 
 
@@ -181,6 +180,42 @@ def test_local_linear_pictures_are_those_of_products_with_jacobians(
     torch.testing.assert_close(found, expected, atol=1e-8, rtol=1e-8)
 
 
+STACKS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"GRU": nn.GRU, "LSTM": nn.LSTM}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_stack_is_its_levels_one_after_the_other(name: str) -> None:
+    kind = STACKS[name]
+    x, before = vectors(), vectors() / 2
+    model = reader(kind(3, 6, 2, batch_first=True), models.mean)
+    low, top = (kind(width, 6, batch_first=True).double() for width in (3, 6))
+    for level, layer in enumerate((low, top)):
+        for parameter in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            own = getattr(model.rnn, f"{parameter}_l{level}").detach()
+            getattr(layer, f"{parameter}_l0").data.copy_(own)
+    (states, _), (references, _) = low(x), low(before)
+
+    def read_top(given: Tensor) -> Tensor:
+        return model.head(top(given)[0].mean(1))
+
+    slopes = DynamicsAttribution(read_top, top, multiply_by_inputs=False).attribute(
+        states.detach(), references.detach(), 1
+    )
+    expected = DynamicsAttribution(
+        lambda given: (low(given)[0] * slopes).sum((1, 2)), low
+    ).attribute(x, before)
+    method = DynamicsAttribution(model, model.rnn)
+    found, delta = method.attribute(x, before, 1, return_convergence_delta=True)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
+    assert delta.abs().max() < 1e-13
+    told = method.evaluate(x, baselines=before, target=1)
+    assert told.identity_error < 1e-13
+    linear = method.linearize(method.find_fixed_points(x, count=16))
+    modes = EigenmodeAttribution(model, model.rnn, linear)
+    parts = modes.attribute_modes(x, baselines=before, target=1)
+    torch.testing.assert_close(parts.tokens, found.sum(-1))
+
+
 def refuse(_: UnitwiseForm, arguments: Tensor) -> Tensor:
     assert len(arguments) <= 1  # to learn their size
     return arguments.new_zeros(len(arguments), 1, 1, arguments.shape[-1])
@@ -198,4 +233,4 @@ def test_modes_sum_to_the_contributions_in_unitwise_form() -> None:
 
 def test_maps_of_one_function_have_no_such_form() -> None:
     assert cd.FunctionAdapter(lambda h, x: h, 2, 0).unitwise_form is None
-    assert cd.adapt(nn.GRU(3, 6, 2)).unitwise_form is None
+    assert cd.adapt(nn.GRU(3, 6, 2)).unitwise_form is None  # but its levels have
