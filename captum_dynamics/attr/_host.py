@@ -15,7 +15,12 @@ from torch.nn.utils.rnn import PackedSequence
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
-from captum_dynamics.adapters import Call, CallConvention, RecurrentAdapter
+from captum_dynamics.adapters import (
+    Call,
+    CallConvention,
+    RecurrentAdapter,
+    find_layer,
+)
 from captum_dynamics.attr._compat import Target, run_forward, select
 from captum_dynamics.calling import (
     captured_calls,
@@ -189,6 +194,18 @@ def _told_of_kinds(error: Exception, inputs: tuple[Tensor, ...]) -> str | None:
             f"{inputs[0].dtype}; embed ids first, or convert numbers with `.float()`."
         )
     return None
+
+
+def layer_of(forward_func: Callable[..., Any], layer: nn.Module) -> nn.Module:
+    """Return the recurrent layer that `layer` is or holds, if the model has it."""
+    if not isinstance(layer, nn.Module):
+        raise TypeError(
+            f"Expected `layer` to be a module, such as `model.rnn`, got {layer!r}."
+        )
+    found = find_layer(layer, None)
+    if isinstance(forward_func, nn.Module):
+        find_layer(forward_func, found)
+    return found
 
 
 def check_host(forward_func: Callable[..., Any], layer: nn.Module) -> None:

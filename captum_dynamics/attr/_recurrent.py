@@ -10,10 +10,10 @@ import torch
 from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
-from captum_dynamics.adapters import RecurrentAdapter, find_layer
+from captum_dynamics.adapters import RecurrentAdapter
 from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, as_tuple
-from captum_dynamics.attr._host import Arguments, Host, check_host
+from captum_dynamics.attr._host import Arguments, Host, check_host, layer_of
 from captum_dynamics.attr._reference import check_reference
 from captum_dynamics.attr._session import Session, format_baselines, joined
 from captum_dynamics.exceptions import AttributionWarning
@@ -32,9 +32,7 @@ class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
         reference: str | Tensor,
     ) -> None:
         """Find the layer; `reference` is its input where no baselines are given."""
-        found = find_layer(layer, None)
-        if isinstance(forward_func, nn.Module):
-            find_layer(forward_func, found)
+        found = layer_of(forward_func, layer)
         LayerAttribution.__init__(self, forward_func, found)
         self._reference = check_reference(reference, adapt_whole(found))
 
