@@ -147,6 +147,13 @@ class Host:
             _replaced_outputs(self.layer, self.dynamics, call, leaf),
         ):
             outputs = self._forward(everything)
+            if not outputs.requires_grad:
+                raise ValueError(
+                    "Expected the output of `forward_func` to depend on the layer's "
+                    "states by differentiable operations, as gradients tell which "
+                    "steps count in a mean; it has none. Methods that take no "
+                    "gradient need `baselines` or another `reference` then."
+                )
             # Unequal weights: those of a softmax would otherwise cancel.
             weights = torch.linspace(1.0, 2.0, outputs.numel()).to(outputs)
             injections = _gradient((outputs.flatten() * weights).sum(), leaf)
@@ -176,7 +183,9 @@ class Host:
                 f"Expected `forward_func` to return a tensor, got "
                 f"{type(output).__name__}; wrap it in a function that does."
             )
-        return select(output, arguments.target)
+        selected = select(output, arguments.target)
+        # A vote, or another whole number: differences need more than its type.
+        return selected if selected.is_floating_point() else selected.double()
 
 
 def _told_of_kinds(error: Exception, inputs: tuple[Tensor, ...]) -> str | None:
