@@ -78,7 +78,7 @@ def in_form_of(
 ) -> Any:
     """Join batches, and give contributions in the form and precision of `inputs`."""
     if not any(bool(part.any()) for part in parts):
-        _warn_of_nothing(session.host.layer)
+        warn_of_nothing(session.host.layer)
     return joined_in_form_of(inputs, session, parts, deltas)
 
 
@@ -93,10 +93,11 @@ def joined_in_form_of(
     return formatted, torch.cat(deltas).to(session.dtype)
 
 
-def _warn_of_nothing(layer: nn.Module) -> None:
+def warn_of_nothing(layer: nn.Module, *, stacklevel: int = 6) -> None:
+    """Say that all contributions are zero."""
     warnings.warn(
         f"All contributions are zero: the selected outputs do not depend on what "
         f"{type(layer).__name__} reads, or the baseline run reads the same.",
         AttributionWarning,
-        stacklevel=6,
+        stacklevel=stacklevel,
     )

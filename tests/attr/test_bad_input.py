@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from captum_dynamics.attr import (
+    Classical,
+    ContextAttribution,
     DynamicsAttribution,
     LayerInputForward,
     LinearizedPropagation,
+    Switching,
     TelescopingAttribution,
 )
 from captum_dynamics.exceptions import AttributionWarning
@@ -20,25 +23,44 @@ from tests.attr.models import Reader, gru, vectors
 
 METHODS = [DynamicsAttribution, LinearizedPropagation, TelescopingAttribution]
 Method = Callable[..., Any]
+
+
+def switching(model: nn.Module, layer: nn.Module) -> DynamicsAttribution:
+    return DynamicsAttribution(model, layer, estimator=Switching(anchors=3))
+
+
+def classical(model: nn.Module, layer: nn.Module) -> DynamicsAttribution:
+    return DynamicsAttribution(model, layer, estimator=Classical())
+
+
 every_method = pytest.mark.parametrize("kind", METHODS, ids=lambda k: k.__name__)
 takes_baselines = pytest.mark.parametrize(
     "kind", [DynamicsAttribution, TelescopingAttribution], ids=lambda k: k.__name__
 )
 
 
-@every_method
+def past_the_layer(model: Reader, x: Tensor) -> Tensor:
+    model.rnn(x)
+    return x.mean(1) * model.head.weight.mean()
+
+
+@pytest.mark.parametrize("kind", [*METHODS, ContextAttribution, switching, classical])
 def test_what_does_not_reach_the_output_contributes_nothing_and_is_told(
     kind: Method,
 ) -> None:
-    def past_the_layer(model: Reader, x: Tensor) -> Tensor:
-        model.rnn(x)
-        return x.mean(1) * model.head.weight.mean()
-
     model, inputs = gru(past_the_layer), vectors()
     with pytest.warns(AttributionWarning, match="do not depend on what GRU reads"):
         found = kind(model, model.rnn).attribute(inputs, target=1)
     assert found.shape == inputs.shape
     assert (found == 0).all()
+
+
+def test_effects_of_what_does_not_reach_the_output_are_told_to_be_none() -> None:
+    model = gru(past_the_layer)
+    method = ContextAttribution(model, model.rnn)
+    with pytest.warns(AttributionWarning, match="do not depend on what GRU reads"):
+        found = method.attribute_context(vectors(), target=1)
+    assert (found.totals == 0).all()
 
 
 @every_method
