@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
+from captum_dynamics.attr._host import Steps
 from captum_dynamics.attr._runs import RunPair
 
 
@@ -82,3 +83,14 @@ class Estimator(ABC):
         self, runs: Iterable[RunPair], generator: torch.Generator
     ) -> FittedEstimator:
         """Fit the picture to calibration runs, which are made only if iterated."""
+
+
+def calibrating_steps(runs: Sequence[RunPair]) -> list[Steps]:
+    """Steps (n, t) of each pair by which to fit: those that matter, if any does.
+
+    Where the output reads no state, contributions are zero whatever the fit.
+    """
+    found = [pair.mattering for pair in runs]
+    if any(bool(steps.any()) for steps in found):
+        return found
+    return [torch.ones_like(steps) for steps in found]

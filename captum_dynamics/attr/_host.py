@@ -15,7 +15,12 @@ from torch.nn.utils.rnn import PackedSequence
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
-from captum_dynamics.adapters import Call, CallConvention, RecurrentAdapter
+from captum_dynamics.adapters import (
+    Call,
+    CallConvention,
+    RecurrentAdapter,
+    find_layer,
+)
 from captum_dynamics.attr._compat import Target, run_forward, select
 from captum_dynamics.calling import (
     captured_calls,
@@ -142,6 +147,13 @@ class Host:
             _replaced_outputs(self.layer, self.dynamics, call, leaf),
         ):
             outputs = self._forward(everything)
+            if not outputs.requires_grad:
+                raise ValueError(
+                    "Expected the output of `forward_func` to depend on the layer's "
+                    "states by differentiable operations, as gradients tell which "
+                    "steps count in a mean; it has none. Methods that take no "
+                    "gradient need `baselines` or another `reference` then."
+                )
             # Unequal weights: those of a softmax would otherwise cancel.
             weights = torch.linspace(1.0, 2.0, outputs.numel()).to(outputs)
             injections = _gradient((outputs.flatten() * weights).sum(), leaf)
@@ -171,7 +183,9 @@ class Host:
                 f"Expected `forward_func` to return a tensor, got "
                 f"{type(output).__name__}; wrap it in a function that does."
             )
-        return select(output, arguments.target)
+        selected = select(output, arguments.target)
+        # A vote, or another whole number: differences need more than its type.
+        return selected if selected.is_floating_point() else selected.double()
 
 
 def _told_of_kinds(error: Exception, inputs: tuple[Tensor, ...]) -> str | None:
@@ -189,6 +203,18 @@ def _told_of_kinds(error: Exception, inputs: tuple[Tensor, ...]) -> str | None:
             f"{inputs[0].dtype}; embed ids first, or convert numbers with `.float()`."
         )
     return None
+
+
+def layer_of(forward_func: Callable[..., Any], layer: nn.Module) -> nn.Module:
+    """Return the recurrent layer that `layer` is or holds, if the model has it."""
+    if not isinstance(layer, nn.Module):
+        raise TypeError(
+            f"Expected `layer` to be a module, such as `model.rnn`, got {layer!r}."
+        )
+    found = find_layer(layer, None)
+    if isinstance(forward_func, nn.Module):
+        find_layer(forward_func, found)
+    return found
 
 
 def check_host(forward_func: Callable[..., Any], layer: nn.Module) -> None:

@@ -10,10 +10,10 @@ import torch
 from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
-from captum_dynamics.adapters import RecurrentAdapter, find_layer
+from captum_dynamics.adapters import RecurrentAdapter
 from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, as_tuple
-from captum_dynamics.attr._host import Arguments, Host, check_host
+from captum_dynamics.attr._host import Arguments, Host, check_host, layer_of
 from captum_dynamics.attr._reference import MEAN_MAP, check_reference
 from captum_dynamics.attr._session import Session, format_baselines, joined
 from captum_dynamics.exceptions import AttributionWarning
@@ -34,9 +34,7 @@ class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
         reference: str | Tensor,
     ) -> None:
         """Find the layer; `reference` is its input where no baselines are given."""
-        found = find_layer(layer, None)
-        if isinstance(forward_func, nn.Module):
-            find_layer(forward_func, found)
+        found = layer_of(forward_func, layer)
         LayerAttribution.__init__(self, forward_func, found)
         named = isinstance(reference, str) and reference == MEAN_MAP
         if named and not self.takes_mean_map:
@@ -88,7 +86,7 @@ def in_form_of(
 ) -> Any:
     """Join batches, and give contributions in the form and precision of `inputs`."""
     if not any(bool(part.any()) for part in parts):
-        _warn_of_nothing(session.host.layer)
+        warn_of_nothing(session.host.layer)
     return joined_in_form_of(inputs, session, parts, deltas)
 
 
@@ -103,10 +101,11 @@ def joined_in_form_of(
     return formatted, torch.cat(deltas).to(session.dtype)
 
 
-def _warn_of_nothing(layer: nn.Module) -> None:
+def warn_of_nothing(layer: nn.Module, *, stacklevel: int = 6) -> None:
+    """Say that all contributions are zero."""
     warnings.warn(
         f"All contributions are zero: the selected outputs do not depend on what "
         f"{type(layer).__name__} reads, or the baseline run reads the same.",
         AttributionWarning,
-        stacklevel=6,
+        stacklevel=stacklevel,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,11 +43,15 @@ class Session:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse batches that would not be examples."""
+        """Refuse to run without inputs, and batches that would not be examples."""
+        if not self.arguments.inputs:
+            raise TypeError(
+                "Expected `inputs` to be a tensor or a tuple of tensors, got none."
+            )
         size = self.batch_size
         if size is None:
             return
-        _checks.check_positive("internal_batch_size", size)
+        _checks.check_count("internal_batch_size", size)
         if size >= len(self.arguments):
             return
         # Of a time-first model, no two cuts can both look like examples.
@@ -132,6 +137,8 @@ def format_baselines(inputs: tuple[Tensor, ...], baselines: Any) -> Baselines:
 
 def _format_baseline(value: Tensor, baseline: Any) -> Tensor:
     if isinstance(baseline, (int, float)):
+        if not math.isfinite(baseline):
+            raise ValueError(f"Expected `baselines` to be finite, got {baseline}.")
         whole = float(baseline).is_integer()
         _check_kind(value, whole, f"{baseline}")
         return torch.full_like(value, baseline).detach()
@@ -144,7 +151,7 @@ def _format_baseline(value: Tensor, baseline: Any) -> Tensor:
     if baseline.shape not in (value.shape, one):
         raise ValueError(
             f"Expected `baselines` of shape {tuple(value.shape)} or {one}, got "
-            f"{tuple(baseline.shape)}."
+            f"{tuple(baseline.shape)}.{_how_to_repeat(baseline, one)}"
         )
     if baseline.device != value.device:
         raise ValueError(
@@ -154,6 +161,15 @@ def _format_baseline(value: Tensor, baseline: Any) -> Tensor:
     _check_kind(value, not baseline.is_floating_point(), f"{baseline.dtype}")
     _checks.check_finite("baselines", baseline)
     return baseline.detach().to(value.dtype).expand_as(value)
+
+
+def _how_to_repeat(baseline: Tensor, one: tuple[int, ...]) -> str:
+    """What to do with a value that is the same at all steps."""
+    try:
+        baseline.expand(one)
+    except RuntimeError:
+        return ""
+    return f" Repeat what is the same at all steps: `.expand{one}`."
 
 
 def _check_kind(value: Tensor, whole: bool, got: str) -> None:

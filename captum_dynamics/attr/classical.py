@@ -18,7 +18,12 @@ from captum_dynamics._typing import (
     StateSequences,
 )
 from captum_dynamics.adapters import RecurrentAdapter
-from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
+from captum_dynamics.attr._base import (
+    Adjoints,
+    Estimator,
+    FittedEstimator,
+    calibrating_steps,
+)
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.fixed_points import Kind, find_fixed_points
 
@@ -57,9 +62,9 @@ class Classical(Estimator):
         """Find the point where none is given, and linearize there."""
         kept = list(runs)
         dynamics = kept[0].dynamics
-        read = torch.cat([pair.baseline_inputs[pair.mattering] for pair in kept])
-        visited = torch.cat([pair.states[pair.mattering] for pair in kept])
-        _checks.check_rows("visited states", visited)
+        chosen = list(zip(kept, calibrating_steps(kept), strict=True))
+        read = torch.cat([pair.baseline_inputs[steps] for pair, steps in chosen])
+        visited = torch.cat([pair.states[steps] for pair, steps in chosen])
         reference = read.mean(0, keepdim=True)
         if self.point is None:
             point = _central_point(dynamics, visited, reference, generator)

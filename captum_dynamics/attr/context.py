@@ -11,7 +11,11 @@ from torch import Tensor, nn
 
 from captum_dynamics.attr._compat import Target, log_usage
 from captum_dynamics.attr._prefixes import precision, prefix_outputs, replaced_outputs
-from captum_dynamics.attr._recurrent import RecurrentAttribution, joined_in_form_of
+from captum_dynamics.attr._recurrent import (
+    RecurrentAttribution,
+    joined_in_form_of,
+    warn_of_nothing,
+)
 from captum_dynamics.attr._reference import reference_input
 from captum_dynamics.attr._runs import CallPair
 from captum_dynamics.attr._session import Session
@@ -137,18 +141,20 @@ class ContextAttribution(RecurrentAttribution, PerturbationAttribution):  # type
 
         Warns:
             AttributionWarning: If the model's own output does not follow from the
-                layer's equations.
+                layer's equations, or no token adds or changes anything.
         """
         session = self._session(
             inputs, baselines, target, additional_forward_args, internal_batch_size
         )
-        parts, deltas = [], []
+        parts, deltas, all_found = [], [], []
         for calls, found in self._found(session, show_progress):
+            all_found.append(found)
             read = calls.call.inputs
             contributions = found.contributions[:, :, None] / read.shape[2]
             parts.append(contributions.expand_as(read))
             change = calls.outputs.double() - calls.baseline_outputs.double()
             deltas.append(found.contributions.sum(1) - change)
+        _warn_if_nothing(all_found, self.layer)
         return joined_in_form_of(
             inputs, session, parts, deltas if return_convergence_delta else None
         )
@@ -189,6 +195,7 @@ class ContextAttribution(RecurrentAttribution, PerturbationAttribution):  # type
             inputs, baselines, target, additional_forward_args, internal_batch_size
         )
         parts = [found for _, found in self._found(session, show_progress)]
+        _warn_if_nothing(parts, self.layer)
         steps = max(part.direct.shape[1] for part in parts)
         return ContextEffects(
             torch.cat([_padded(part.effects, steps, axes=2) for part in parts]),
@@ -217,6 +224,12 @@ class ContextAttribution(RecurrentAttribution, PerturbationAttribution):  # type
             changes = prefixes.diff(dim=1)[:, None] - replaced.diff(dim=2)
             direct = changes.diagonal(dim1=1, dim2=2)
             yield _Part(calls, ContextEffects(changes.triu(1), direct))
+
+
+def _warn_if_nothing(parts: list[ContextEffects], layer: nn.Module) -> None:
+    """Effects may well be zero, but not where no token adds anything either."""
+    if not any(bool(part.direct.any() or part.effects.any()) for part in parts):
+        warn_of_nothing(layer, stacklevel=6)
 
 
 def _padded(values: Tensor, steps: int, *, axes: int) -> Tensor:

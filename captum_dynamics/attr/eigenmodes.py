@@ -59,6 +59,7 @@ class EigenmodeAttribution(EstimatedAttribution):
     Raises:
         LayerNotFoundError: If `layer` is not part of the model.
         AdapterNotFoundError: If nothing registered reads the layer.
+        TypeError: If `linearization` is none.
         ValueError: If `linearization` has no point or another width than the layer's
             state, `reference` another width or device than its input, or `direction`
             is missing, or given where there is only one.
@@ -96,6 +97,12 @@ class EigenmodeAttribution(EstimatedAttribution):
     ) -> None:
         super().__init__(forward_func, layer, estimator, reference, multiply_by_inputs)
         self._backward = _is_backward(self.dynamics, direction)
+        if not isinstance(linearization, Linearization):
+            raise TypeError(
+                f"Expected `linearization` to be a Linearization, as "
+                f"`captum_dynamics.linearize` makes it of points, got "
+                f"{type(linearization).__name__}."
+            )
         points = linearization.points.states
         width = self.dynamics.systems[0][self._backward].state_dim
         if points.shape[1] != width:

@@ -8,9 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_dynamics import _checks
-from captum_dynamics.adapters import find_layer
 from captum_dynamics.adapters._registry import adapt_whole
-from captum_dynamics.attr._host import Arguments, Host
+from captum_dynamics.attr._host import Arguments, Host, layer_of
 
 
 class LayerInputForward(nn.Module):
@@ -24,6 +23,10 @@ class LayerInputForward(nn.Module):
     Args:
         forward_func: the model, or a function that calls it.
         layer: the recurrent layer.
+
+    Raises:
+        LayerNotFoundError: If `layer` is not part of the model.
+        TypeError: If `layer` is no module.
 
     Example:
         >>> import torch
@@ -41,7 +44,7 @@ class LayerInputForward(nn.Module):
         """Keep the model as it is; its parameters become this module's too."""
         super().__init__()
         self.forward_func = forward_func
-        self.layer = find_layer(layer, None)
+        self.layer = layer_of(forward_func, layer)
         self._dynamics = adapt_whole(self.layer)
         # Not `train(...)`, which would reach into the model.
         self.training = self.layer.training

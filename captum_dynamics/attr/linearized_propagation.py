@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from captum_dynamics import _checks
 from captum_dynamics._execution import progress
 from captum_dynamics._typing import InputSequences, StateSequences
-from captum_dynamics.adapters import find_layer
 from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, as_tuple, log_usage
 from captum_dynamics.attr._heads import average_injections
-from captum_dynamics.attr._host import Arguments, Host, check_host
+from captum_dynamics.attr._host import Arguments, Host, check_host, layer_of
 from captum_dynamics.attr._recurrent import in_form_of
 from captum_dynamics.attr._relevance import Rules
 from captum_dynamics.attr._relevance_layers import find_levels
@@ -96,9 +95,7 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
         rule: ProductRule | None = None,
         epsilon: float = 1e-3,
     ) -> None:
-        found = find_layer(layer, None)
-        if isinstance(forward_func, nn.Module):
-            find_layer(forward_func, found)
+        found = layer_of(forward_func, layer)
         LayerAttribution.__init__(self, forward_func, found)
         GradientAttribution.__init__(self, forward_func)
         find_levels(found)

@@ -28,9 +28,9 @@ class PathIntegrated(Estimator):
     Where the map has a `unitwise_form`, as the layers of torch.nn have, only slopes of
     single units are averaged: exactly those of a ReLU, others until every coordinate
     of every step's equation holds. Each layer of a stack has a segment of its own, from
-    what it reads in one run to what it reads in the other. For other maps the equation is checked along v, and
-    a way with kinks is cut into pieces. What is missed is in the convergence delta,
-    and a warning says how much.
+    what it reads in one run to what it reads in the other. For other maps the equation
+    is checked along v, and a way with kinks is cut into pieces. What is missed is in
+    the convergence delta, and a warning says how much.
 
     Args:
         nodes: Gauss-Legendre nodes of a step's average at first; they are doubled

@@ -22,7 +22,12 @@ from captum_dynamics._typing import (
     States,
     StateSequences,
 )
-from captum_dynamics.attr._base import Adjoints, Estimator, FittedEstimator
+from captum_dynamics.attr._base import (
+    Adjoints,
+    Estimator,
+    FittedEstimator,
+    calibrating_steps,
+)
 from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair
 from captum_dynamics.attr._step_ends import StepEnds
@@ -154,10 +159,10 @@ def _fitted(
     runs: Sequence[RunPair], counts: Sequence[int], generator: torch.Generator
 ) -> Iterator[_LocalLinear]:
     """Pictures with so many anchors each, among the states that runs visit."""
-    visited = torch.cat([pair.previous_states[pair.mattering] for pair in runs])
+    chosen = zip(runs, calibrating_steps(runs), strict=True)
+    visited = torch.cat([pair.previous_states[steps] for pair, steps in chosen])
     order = torch.randperm(len(visited), generator=generator)[:LARGEST_SAMPLE]
     visited = torch.unique(visited[order.to(visited.device)], dim=0)
-    _checks.check_rows("visited states", visited)
     seed = int(torch.randint(2**31 - 1, (1,), generator=generator))
     return (_LocalLinear(_centres(visited, count, seed)) for count in counts)
 

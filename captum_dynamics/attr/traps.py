@@ -27,6 +27,7 @@ from captum.attr import (
 )
 from torch import nn
 
+from captum_dynamics.attr._recurrent import RecurrentAttribution
 from captum_dynamics.attr._watch import (
     FusedCall,
     Watched,
@@ -35,6 +36,7 @@ from captum_dynamics.attr._watch import (
     reads_rows,
     watch,
 )
+from captum_dynamics.attr.linearized_propagation import LinearizedPropagation
 from captum_dynamics.calling import ModelInputs, check_deterministic
 from captum_dynamics.exceptions import AttributionWarning
 
@@ -46,6 +48,8 @@ _GUIDED = (
     NeuronGuidedBackprop,
     NeuronDeconvolution,
 )
+# They follow h_n and cells in loops, need no cuDNN, and refuse to cut time themselves.
+_OURS = (RecurrentAttribution, LinearizedPropagation)
 # Arguments of methods that put copies or groups of examples along axis 0.
 _ALONG_ROWS = {
     "internal_batch_size",
@@ -96,7 +100,7 @@ def check_method(
         One sentence for each trap, also of those that were warned of before.
 
     Raises:
-        TypeError: `method` is no attribution of Captum.
+        TypeError: `method` is no attribution of Captum, or `model` no module.
         ValueError: a layer or neuron method without its layer, a layer that the model
             never calls, or active dropout.
 
@@ -126,6 +130,11 @@ def check_method(
         >>> trap.startswith("DeepLift is the plain gradient inside GRU")
         True
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"Expected `model` to be a torch.nn.Module, whose layers can be watched, "
+            f"got {type(model).__name__}."
+        )
     found: list[str] = []
     for part in _parts(method):
         kind = part if isinstance(part, type) else type(part)
@@ -148,8 +157,9 @@ def _parts(method: Any) -> tuple[Any, ...]:
 
 
 def _place(method: Any, kind: type[Any], layer: nn.Module | None) -> nn.Module | None:
-    """The layer of a method that has one."""
-    if not issubclass(kind, (LayerAttribution, NeuronAttribution)):
+    """The layer of a method that sees what one gives."""
+    of_layer = issubclass(kind, (LayerAttribution, NeuronAttribution))
+    if issubclass(kind, _OURS) or not of_layer:
         return None
     place = method.layer if layer is None and isinstance(method, kind) else layer
     if not isinstance(place, nn.Module):
@@ -175,6 +185,8 @@ def _traps(
             f"tensor, and the lengths as an additional argument by which the model "
             f"packs it itself."
         )
+        return
+    if issubclass(kind, _OURS):
         return
     check_deterministic(model)
     run = watch(model, inputs, layer)

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from captum_dynamics.attr import (
+    Classical,
+    ContextAttribution,
     DynamicsAttribution,
+    LayerInputForward,
     LinearizedPropagation,
+    Switching,
     TelescopingAttribution,
 )
 from captum_dynamics.exceptions import AttributionWarning
@@ -19,22 +23,44 @@ from tests.attr.models import Reader, gru, vectors
 
 METHODS = [DynamicsAttribution, LinearizedPropagation, TelescopingAttribution]
 Method = Callable[..., Any]
+
+
+def switching(model: nn.Module, layer: nn.Module) -> DynamicsAttribution:
+    return DynamicsAttribution(model, layer, estimator=Switching(anchors=3))
+
+
+def classical(model: nn.Module, layer: nn.Module) -> DynamicsAttribution:
+    return DynamicsAttribution(model, layer, estimator=Classical())
+
+
 every_method = pytest.mark.parametrize("kind", METHODS, ids=lambda k: k.__name__)
+takes_baselines = pytest.mark.parametrize(
+    "kind", [DynamicsAttribution, TelescopingAttribution], ids=lambda k: k.__name__
+)
 
 
-@every_method
+def past_the_layer(model: Reader, x: Tensor) -> Tensor:
+    model.rnn(x)
+    return x.mean(1) * model.head.weight.mean()
+
+
+@pytest.mark.parametrize("kind", [*METHODS, ContextAttribution, switching, classical])
 def test_what_does_not_reach_the_output_contributes_nothing_and_is_told(
     kind: Method,
 ) -> None:
-    def past_the_layer(model: Reader, x: Tensor) -> Tensor:
-        model.rnn(x)
-        return x.mean(1) * model.head.weight.mean()
-
     model, inputs = gru(past_the_layer), vectors()
     with pytest.warns(AttributionWarning, match="do not depend on what GRU reads"):
         found = kind(model, model.rnn).attribute(inputs, target=1)
     assert found.shape == inputs.shape
     assert (found == 0).all()
+
+
+def test_effects_of_what_does_not_reach_the_output_are_told_to_be_none() -> None:
+    model = gru(past_the_layer)
+    method = ContextAttribution(model, model.rnn)
+    with pytest.warns(AttributionWarning, match="do not depend on what GRU reads"):
+        found = method.attribute_context(vectors(), target=1)
+    assert (found.totals == 0).all()
 
 
 @every_method
@@ -86,3 +112,51 @@ def test_an_error_leaves_the_model_as_it_was(kind: Method) -> None:
     assert "forward" not in vars(model.rnn)
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+@every_method
+@pytest.mark.misuse
+def test_what_is_no_tensor_is_refused(kind: Method) -> None:
+    model = gru()
+    for inputs in (None, (), [1.0], vectors().numpy()):
+        with pytest.raises(TypeError, match="`inputs` to be a tensor or a tuple"):
+            kind(model, model.rnn).attribute(inputs, target=0)
+
+
+@pytest.mark.parametrize("kind", [*METHODS, LayerInputForward])
+@pytest.mark.misuse
+def test_a_layer_that_is_no_module_is_refused(kind: Method) -> None:
+    for layer in (None, "rnn"):
+        with pytest.raises(TypeError, match="Expected `layer` to be a module"):
+            kind(gru(), layer)
+
+
+@every_method
+@pytest.mark.misuse
+def test_batches_of_no_whole_size_are_refused(kind: Method) -> None:
+    model = gru()
+    for size in (0, -1, 2.5):
+        with pytest.raises(ValueError, match="`internal_batch_size` to be a whole"):
+            kind(model, model.rnn).attribute(
+                vectors(), target=0, internal_batch_size=size
+            )
+
+
+@takes_baselines
+def test_a_baseline_that_is_no_number_is_refused_by_its_name(kind: Method) -> None:
+    model = gru()
+    with pytest.raises(ValueError, match="Expected `baselines` to be finite, got nan"):
+        kind(model, model.rnn).attribute(vectors(), float("nan"), target=0)
+
+
+@takes_baselines
+def test_a_baseline_of_one_step_is_refused_with_what_to_do(kind: Method) -> None:
+    model, inputs = gru(), vectors()
+    method = kind(model, model.rnn)
+    for baseline in (torch.zeros(3), torch.zeros(1, 3), torch.zeros(1, 1, 3)):
+        with pytest.raises(ValueError, match=r"all steps: `.expand\(1, 7, 3\)`"):
+            method.attribute(inputs, baseline, target=0)
+        repeated = baseline.expand(1, 7, 3)
+        assert method.attribute(inputs, repeated, target=0).shape == inputs.shape
+    with pytest.raises(ValueError, match=r"got \(4, 5, 3\)\.$"):
+        method.attribute(inputs, torch.zeros(4, 5, 3), target=0)

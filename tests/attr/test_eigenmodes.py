@@ -202,3 +202,11 @@ def test_misuse_is_refused_in_one_sentence() -> None:
         eigenmodes.attribute(vectors(), target=1, subspace=most)
     with pytest.raises(ValueError, match="`subspace` to be a whole number"):
         eigenmodes.attribute(vectors(), target=1, subspace=-1)
+
+
+@pytest.mark.misuse
+def test_points_are_refused_where_their_linearization_is_needed() -> None:
+    model = gru()
+    for given in (None, at_rest(model).points):
+        with pytest.raises(TypeError, match="`linearization` to be a Linearization"):
+            EigenmodeAttribution(model, model.rnn, given)  # type: ignore[arg-type]

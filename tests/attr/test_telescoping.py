@@ -129,6 +129,33 @@ def test_outputs_without_gradients_are_explained() -> None:
     assert delta.abs().max() == 0
 
 
+def test_whole_numbers_and_truth_values_are_explained_as_they_are() -> None:
+    model, x = gru(), vectors()
+
+    def vote(y: Tensor) -> Tensor:
+        return (20 * model(y)[:, 1]).round().long()
+
+    threshold = model(torch.zeros_like(x))[:, 1].detach()
+
+    def positive(y: Tensor) -> Tensor:
+        return model(y)[:, 1] > threshold + 1e-6
+
+    for outputs in (vote, positive):
+        method = TelescopingAttribution(outputs, model.rnn, reference="zero")
+        found, delta = method.attribute(x, return_convergence_delta=True)
+        change = outputs(x).double() - outputs(torch.zeros_like(x)).double()
+        torch.testing.assert_close(found.sum((1, 2)), change)
+        assert change.abs().max() >= 1
+        assert delta.abs().max() == 0
+
+
+def test_a_mean_of_steps_that_no_gradient_tells_is_refused_with_a_remedy() -> None:
+    model = gru()
+    method = TelescopingAttribution(lambda y: model(y).argmax(1), model.rnn)
+    with pytest.raises(ValueError, match="need `baselines` or another `reference`"):
+        method.attribute(vectors())
+
+
 def test_runs_that_do_not_fit_in_memory_go_in_turns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -34,6 +34,8 @@ from captum_dynamics import AttributionWarning
 from captum_dynamics.attr import (
     DynamicsAttribution,
     LayerInputForward,
+    LinearizedPropagation,
+    TelescopingAttribution,
     _watch,
     check_method,
     tap_hidden,
@@ -323,7 +325,43 @@ def test_analyze_warns_of_the_methods_it_compares() -> None:
     assert result.documents.explanations[1].method == "DeepLift"
 
 
-def test_ours_is_not_warned_of() -> None:
+def _time_first_inputs(model: Reader, x: Tensor) -> Tensor:
+    return model.head(model.rnn(x)[0][-1])
+
+
+@pytest.mark.parametrize(
+    "kind", [DynamicsAttribution, TelescopingAttribution, LinearizedPropagation]
+)
+@pytest.mark.parametrize(
+    ("layer", "read"),
+    [
+        (lambda: nn.GRU(3, 6, batch_first=True), models.last),
+        (lambda: nn.GRU(3, 6, batch_first=True), models.h_n),
+        (lambda: nn.GRUCell(3, 6), models.looped),
+        (lambda: nn.GRU(3, 6), _time_first_inputs),
+    ],
+    ids=["sequence", "h_n", "cell", "time first"],
+)
+def test_ours_are_not_warned_of(kind: Any, layer: Any, read: Any) -> None:
+    model = reader(layer(), read)
+    inputs = vectors()
+    assert check_method(kind(model, model.rnn), model, inputs) == ()
+    assert check_method(kind, model, inputs) == ()
+    _, delta = kind(model, model.rnn).attribute(
+        inputs, target=1, return_convergence_delta=True
+    )
+    assert kind is LinearizedPropagation or delta.abs().max() < 1e-9
+
+
+def test_a_noise_tunnel_around_ours_still_puts_samples_along_time() -> None:
+    model = reader(nn.GRU(3, 6), _time_first_inputs)
+    tunnel = NoiseTunnel(DynamicsAttribution(model, model.rnn))
+    (trap,) = found(tunnel, model, vectors())
+    assert trap.startswith("NoiseTunnel puts examples along axis 0")
+
+
+@pytest.mark.misuse
+def test_a_model_that_cannot_be_watched_is_refused() -> None:
     model = gru()
-    ours = DynamicsAttribution(model, model.rnn)
-    assert check_method(ours, model, vectors()) == ()
+    with pytest.raises(TypeError, match="`model` to be a torch"):
+        check_method(Saliency, lambda x: model(x), vectors())  # type: ignore[arg-type]
