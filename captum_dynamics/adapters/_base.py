@@ -64,6 +64,14 @@ class CallConvention(ABC):
         """Arguments by which the layer reads inputs (n, t, k) and no initial state."""
         return self.replace_inputs(inputs, (inputs,), {})
 
+    def resume(
+        self,
+        inputs: InputSequences,
+        output: Any,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Arguments by which the layer reads on from its own `output`, or None."""
+        return None
+
     @abstractmethod
     def write(
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any

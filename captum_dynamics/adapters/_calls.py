@@ -62,6 +62,15 @@ class SequenceCalls(CallConvention):
         outputs = self.in_form_of(torch.cat(tops, dim=-1), output[0])
         return outputs, self._final(blocks, call.lengths, output[1])
 
+    def resume(
+        self, inputs: InputSequences, output: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Go on from (h_n, c_n); a backward direction has nowhere to go on from."""
+        if self._directions > 1:
+            return None
+        args, kwargs = self.call_with(inputs)
+        return (*args, output[1]), kwargs
+
     def in_form_of(self, sequences: Tensor, template: Tensor | PackedSequence) -> Any:
         """Put (n, t, w) sequences in the order, form and dtype of `template`."""
         if isinstance(template, PackedSequence):
@@ -146,6 +155,19 @@ class CellCalls(CallConvention):
         if args:
             return (step, *args[1:]), kwargs
         return args, {**kwargs, self._input_name: step}
+
+    def call_with(
+        self, inputs: InputSequences
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Read the one step of inputs (n, 1, k) from no state."""
+        return (inputs[:, 0],), {}
+
+    def resume(
+        self, inputs: InputSequences, output: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Take the next step from the state that the last one gave."""
+        args, kwargs = self.call_with(inputs)
+        return (*args, output), kwargs
 
     def write(
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
