@@ -36,6 +36,7 @@ from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.enumeration import enumerate_cycles, enumerate_fixed_points
 from captum_dynamics.exceptions import (
     AdapterNotFoundError,
+    AdapterWarning,
     AttributionWarning,
     ConvergenceWarning,
     ExecutionWarning,
@@ -85,6 +86,7 @@ __all__ = [
     "MeanMap",
     "UnitwiseForm",
     "AdapterNotFoundError",
+    "AdapterWarning",
     "Analysis",
     "AttributionWarning",
     "Automaton",

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from captum_dynamics.adapters._base import Call, CallConvention, RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls, SequenceCalls
+from captum_dynamics.adapters._listing import (
+    AdapterInfo,
+    LayerReading,
+    describe_adapters,
+    inspect_layers,
+)
 from captum_dynamics.adapters._registry import (
     adapt,
     find_layer,
@@ -17,17 +23,21 @@ from captum_dynamics.adapters.lstm import LSTMLayer
 from captum_dynamics.adapters.rnn import RNNLayer
 
 __all__ = [
+    "AdapterInfo",
     "Call",
     "CallConvention",
     "CellCalls",
     "FunctionAdapter",
     "GRULayer",
     "LSTMLayer",
+    "LayerReading",
     "RNNLayer",
     "RecurrentAdapter",
     "SequenceCalls",
     "adapt",
+    "describe_adapters",
     "find_layer",
+    "inspect_layers",
     "list_adapters",
     "recurrent_layers",
     "register_adapter",

@@ -89,6 +89,9 @@ class RecurrentAdapter(DynamicsMap):
 
     calls: CallConvention
 
+    supported: str = ""
+    """Versions of the layer's package it is made for, such as "xlstm>=2.0"."""
+
     one_map: bool = True
     """Whether one map makes all states; a bidirectional layer has several."""
 
