@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from captum_dynamics import solvers
 from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import (
+    ContinuousAdapter,
     FunctionAdapter,
     RecurrentAdapter,
     adapt,
@@ -51,6 +52,7 @@ from captum_dynamics.fixed_points import (
     find_fixed_points,
     find_slow_points,
 )
+from captum_dynamics.flow import FlowLinearization, linearize_flow
 from captum_dynamics.layout import Block, StateLayout
 from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
@@ -96,6 +98,7 @@ __all__ = [
     "Branches",
     "Certificates",
     "CompletenessReport",
+    "ContinuousAdapter",
     "ConvergenceWarning",
     "Cycles",
     "DynamicsMap",
@@ -106,6 +109,7 @@ __all__ = [
     "FileFormatError",
     "FixedPointGraph",
     "FixedPoints",
+    "FlowLinearization",
     "FunctionAdapter",
     "Growth",
     "InvariantSubspaces",
@@ -147,6 +151,7 @@ __all__ = [
     "find_transitions",
     "leading_modes",
     "linearize",
+    "linearize_flow",
     "link_matchings",
     "list_adapters",
     "load",

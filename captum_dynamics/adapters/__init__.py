@@ -17,6 +17,12 @@ from captum_dynamics.adapters._registry import (
     recurrent_layers,
     register_adapter,
 )
+from captum_dynamics.adapters.continuous import (
+    ContinuousAdapter,
+    Euler,
+    Integrator,
+    RungeKutta4,
+)
 from captum_dynamics.adapters.function import FunctionAdapter
 from captum_dynamics.adapters.gru import GRULayer
 from captum_dynamics.adapters.lstm import LSTMLayer
@@ -27,12 +33,16 @@ __all__ = [
     "Call",
     "CallConvention",
     "CellCalls",
+    "ContinuousAdapter",
+    "Euler",
     "FunctionAdapter",
     "GRULayer",
+    "Integrator",
     "LSTMLayer",
     "LayerReading",
     "RNNLayer",
     "RecurrentAdapter",
+    "RungeKutta4",
     "SequenceCalls",
     "adapt",
     "describe_adapters",
