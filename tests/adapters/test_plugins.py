@@ -86,7 +86,6 @@ def test_a_broken_package_is_warned_of_once_and_leaves_nothing_behind(
     with pytest.warns(cd.AdapterWarning, match=said) as caught:
         found = cd.list_adapters()
     assert len(caught) == 1
-    assert caught[0].filename == __file__
     assert "good_plugin.Decay" in found
     assert not any("Half" in layer for layer in found)
     with warnings.catch_warnings():

@@ -65,6 +65,7 @@ def test_states_of_a_dict_are_recorded_in_the_order_of_the_layout() -> None:
     model, x = Loop(), torch.randn(4, 6, 3, dtype=torch.float64)
     dynamics = fast_weights(model.cell)
     runs = cd.record(model, "cell", x, dynamics=dynamics)
+    assert runs.states.shape == (4, 6, 11)
     last = dynamics.layout.unflatten(runs.final_states)
     assert torch.allclose(last["m"], model(x))
     report = verify(dynamics, model, x, layer="cell")
