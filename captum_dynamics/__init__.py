@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from captum_dynamics import solvers
 from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import (
+    ContinuousAdapter,
     FunctionAdapter,
     MeanMap,
     RecurrentAdapter,
@@ -37,6 +38,7 @@ from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.enumeration import enumerate_cycles, enumerate_fixed_points
 from captum_dynamics.exceptions import (
     AdapterNotFoundError,
+    AdapterWarning,
     AttributionWarning,
     ConvergenceWarning,
     ExecutionWarning,
@@ -51,6 +53,7 @@ from captum_dynamics.fixed_points import (
     find_fixed_points,
     find_slow_points,
 )
+from captum_dynamics.flow import FlowLinearization, linearize_flow
 from captum_dynamics.layout import Block, StateLayout
 from captum_dynamics.leading import LeadingModes, leading_modes
 from captum_dynamics.linearization import Linearization, Stability, linearize
@@ -85,6 +88,7 @@ __all__ = [
     "MeanMap",
     "UnitwiseForm",
     "AdapterNotFoundError",
+    "AdapterWarning",
     "Analysis",
     "AttributionWarning",
     "Automaton",
@@ -94,6 +98,7 @@ __all__ = [
     "Branches",
     "Certificates",
     "CompletenessReport",
+    "ContinuousAdapter",
     "ConvergenceWarning",
     "Cycles",
     "DynamicsMap",
@@ -104,6 +109,7 @@ __all__ = [
     "FileFormatError",
     "FixedPointGraph",
     "FixedPoints",
+    "FlowLinearization",
     "FunctionAdapter",
     "Growth",
     "InvariantSubspaces",
@@ -145,6 +151,7 @@ __all__ = [
     "find_transitions",
     "leading_modes",
     "linearize",
+    "linearize_flow",
     "link_matchings",
     "list_adapters",
     "load",

@@ -226,8 +226,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
         yield value.data
     elif isinstance(value, Tensor) and value.is_floating_point():
         yield value
-    elif isinstance(value, (tuple, list)):
-        for item in value:
+    elif isinstance(value, (tuple, list, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
             yield from _tensors(item)
 
 

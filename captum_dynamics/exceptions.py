@@ -19,6 +19,10 @@ class FileFormatError(ValueError):
     """A saved file is truncated, foreign, or of a version this release cannot read."""
 
 
+class AdapterWarning(UserWarning):
+    """Another package's adapters cannot be loaded; they are left out."""
+
+
 class ConvergenceWarning(UserWarning):
     """A whole search failed; its rows are returned all the same, with their status."""
 

@@ -156,8 +156,10 @@ class _Part:
 def _run(
     model: nn.Module, layer: nn.Module, adapter: RecurrentAdapter, batch: ModelInputs
 ) -> _Part:
-    with torch.no_grad(), captured_calls(layer) as calls:
-        call_model(model, batch)
+    with torch.no_grad():
+        # The adapter may call the layer too, which is no call of the model's.
+        with captured_calls(layer) as calls:
+            call_model(model, batch)
         call = read_calls(adapter, calls)
         _checks.check_rows("inputs", call.inputs)
         _checks.check_finite("inputs", call.inputs)

@@ -45,7 +45,7 @@ RANKS = (
         "long_runs",
         "lyapunov",
     ),
-    ("completeness", "certificates", "enumeration", "regimes"),
+    ("completeness", "certificates", "enumeration", "regimes", "flow"),
     ("survey", "topology"),
     ("attr",),
     ("findings",),

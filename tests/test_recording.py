@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 import captum_dynamics as cd
+from captum_dynamics import recording
 
 
 class Host(nn.Module):
@@ -441,3 +442,19 @@ def test_lengths_and_masks_may_be_lists() -> None:
     assert cd.record(layer, None, inputs, lengths=[5, 2]).lengths.tolist() == [5, 2]
     mask = [[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]]
     assert cd.record(layer, None, inputs, mask=mask).lengths.tolist() == [5, 2]
+
+
+def test_calls_that_the_adapter_makes_of_a_live_cell_are_not_recorded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cell = nn.GRUCell(3, 4).double()
+    dynamics = cd.FunctionAdapter(lambda h, x: cell(x, h), 4, 3)
+    counts = []
+    whole = recording.find_breaks
+    monkeypatch.setattr(
+        recording,
+        "find_breaks",
+        lambda adapter, calls: counts.append(len(calls)) or whole(adapter, calls),
+    )
+    cd.record(nn.Sequential(cell), cell, torch.ones(2, 3).double(), dynamics=dynamics)
+    assert counts == [1]

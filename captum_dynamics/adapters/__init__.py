@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from captum_dynamics.adapters._base import Call, CallConvention, RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls, SequenceCalls
+from captum_dynamics.adapters._listing import (
+    AdapterInfo,
+    LayerReading,
+    describe_adapters,
+    inspect_layers,
+)
 from captum_dynamics.adapters._registry import (
     adapt,
     find_layer,
     list_adapters,
     recurrent_layers,
     register_adapter,
+)
+from captum_dynamics.adapters.continuous import (
+    ContinuousAdapter,
+    Euler,
+    Integrator,
+    RungeKutta4,
 )
 from captum_dynamics.adapters.function import FunctionAdapter
 from captum_dynamics.adapters.gru import GRULayer
@@ -18,18 +30,26 @@ from captum_dynamics.adapters.mean_map import MeanMap
 from captum_dynamics.adapters.rnn import RNNLayer
 
 __all__ = [
+    "AdapterInfo",
     "Call",
     "CallConvention",
     "CellCalls",
+    "ContinuousAdapter",
+    "Euler",
     "FunctionAdapter",
     "GRULayer",
+    "Integrator",
     "LSTMLayer",
+    "LayerReading",
     "RNNLayer",
     "MeanMap",
     "RecurrentAdapter",
+    "RungeKutta4",
     "SequenceCalls",
     "adapt",
+    "describe_adapters",
     "find_layer",
+    "inspect_layers",
     "list_adapters",
     "recurrent_layers",
     "register_adapter",

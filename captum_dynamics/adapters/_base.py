@@ -64,6 +64,14 @@ class CallConvention(ABC):
         """Arguments by which the layer reads inputs (n, t, k) and no initial state."""
         return self.replace_inputs(inputs, (inputs,), {})
 
+    def resume(
+        self,
+        inputs: InputSequences,
+        output: Any,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Arguments by which the layer reads on from its own `output`, or None."""
+        return None
+
     @abstractmethod
     def write(
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
@@ -80,6 +88,9 @@ class RecurrentAdapter(DynamicsMap):
     """
 
     calls: CallConvention
+
+    supported: str = ""
+    """Versions of the layer's package it is made for, such as "xlstm>=2.0"."""
 
     one_map: bool = True
     """Whether one map makes all states; a bidirectional layer has several."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,6 +61,15 @@ class SequenceCalls(CallConvention):
         tops = blocks[-self._kinds * self._directions :: self._kinds]
         outputs = self.in_form_of(torch.cat(tops, dim=-1), output[0])
         return outputs, self._final(blocks, call.lengths, output[1])
+
+    def resume(
+        self, inputs: InputSequences, output: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Go on from (h_n, c_n); a backward direction has nowhere to go on from."""
+        if self._directions > 1:
+            return None
+        args, kwargs = self.call_with(inputs)
+        return (*args, output[1]), kwargs
 
     def in_form_of(self, sequences: Tensor, template: Tensor | PackedSequence) -> Any:
         """Put (n, t, w) sequences in the order, form and dtype of `template`."""
@@ -147,15 +156,30 @@ class CellCalls(CallConvention):
             return (step, *args[1:]), kwargs
         return args, {**kwargs, self._input_name: step}
 
+    def call_with(
+        self, inputs: InputSequences
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Read the one step of inputs (n, 1, k) from no state."""
+        return (inputs[:, 0],), {}
+
+    def resume(
+        self, inputs: InputSequences, output: Any
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Take the next step from the state that the last one gave."""
+        args, kwargs = self.call_with(inputs)
+        return (*args, output), kwargs
+
     def write(
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
     ) -> Any:
         """Write the one step of states (n, 1, d) in the form the cell returns."""
+        blocks = dynamics.layout.unflatten(states[:, -1])
+        if isinstance(output, Mapping):
+            return {name: _in_form_of(blocks[name], output[name]) for name in output}
         parts = output if isinstance(output, tuple) else (output,)
-        columns = list(dynamics.layout.split(states[:, -1]).values())
         shaped = tuple(
-            (column if like.ndim == 2 else column[0]).to(like.dtype)
-            for column, like in zip(columns, parts, strict=True)
+            _in_form_of(block, like)
+            for block, like in zip(blocks.values(), parts, strict=True)
         )
         return shaped if isinstance(output, tuple) else shaped[0]
 
@@ -170,9 +194,25 @@ class CellCalls(CallConvention):
         return given
 
 
-def _flat(state: Tensor | Sequence[Tensor], dynamics: DynamicsMap) -> States:
+def _in_form_of(block: Tensor, like: Tensor) -> Tensor:
+    """Rows of a block as a cell gives them, which has no axis for a single one."""
+    return (block if like.ndim == block.ndim else block[0]).to(like.dtype)
+
+
+def _flat(
+    state: Tensor | Sequence[Tensor] | Mapping[str, Tensor], dynamics: DynamicsMap
+) -> States:
+    layout = dynamics.layout
+    if isinstance(state, Mapping):
+        state = [state[name] for name in layout.names]
     parts = state if isinstance(state, (tuple, list)) else (state,)
-    columns = [part if part.ndim == 2 else part[None] for part in parts]
+    # Blocks that are given all in one, as a flat state, are vectors.
+    shapes = [block.shape or (block.size,) for block in layout.blocks]
+    shapes = shapes if len(shapes) == len(parts) else [(0,)] * len(parts)
+    columns = [
+        (part if part.ndim == len(shape) + 1 else part[None]).flatten(1)
+        for part, shape in zip(parts, shapes, strict=True)
+    ]
     flat = torch.cat(columns, dim=-1)
     if flat.shape[-1] != dynamics.state_dim:
         raise ValueError(

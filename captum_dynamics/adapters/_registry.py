@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from captum_dynamics.adapters._base import RecurrentAdapter, refuse
+from captum_dynamics.adapters._plugins import load_plugins
 from captum_dynamics.exceptions import AdapterNotFoundError, LayerNotFoundError
 
 _ADAPTERS: dict[type[nn.Module], type[RecurrentAdapter]] = {}
@@ -73,9 +74,15 @@ def list_adapters() -> dict[str, str]:
     """
     named = {
         f"{layer.__module__}.{layer.__qualname__}": adapter.__name__
-        for layer, adapter in _ADAPTERS.items()
+        for layer, adapter in registered_adapters().items()
     }
     return dict(sorted(named.items()))
+
+
+def registered_adapters() -> dict[type[nn.Module], type[RecurrentAdapter]]:
+    """Every registered layer type, those of other packages included."""
+    load_plugins(_ADAPTERS)
+    return dict(_ADAPTERS)
 
 
 def adapt(
@@ -185,6 +192,7 @@ def _listing(model: nn.Module) -> str:
 
 
 def _lookup(layer_type: type[nn.Module]) -> type[RecurrentAdapter] | None:
+    load_plugins(_ADAPTERS)
     for base in layer_type.__mro__:
         if base in _ADAPTERS:
             return _ADAPTERS[base]

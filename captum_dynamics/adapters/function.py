@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor
 
@@ -10,8 +11,9 @@ from captum_dynamics._typing import Inputs, OneInput, States
 from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters._base import CallConvention, RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.adapters._shaped import StateForm, flat_step, layout_of
 from captum_dynamics.dynamics import Traits
-from captum_dynamics.layout import Block, StateLayout
+from captum_dynamics.layout import StateLayout
 
 
 class FunctionAdapter(RecurrentAdapter):
@@ -23,7 +25,9 @@ class FunctionAdapter(RecurrentAdapter):
 
     Args:
         step: the map, one row at a time.
-        state: width d of the state, or its named blocks.
+        state: width d of the state, or its layout. A shape such as (4, 16) gives the
+            step tensors (n, 4, 16), a mapping such as {"m": (4, 16), "c": 8} gives and
+            takes dicts of such tensors; either is flat to everything else.
         input_dim: width k of the input; 0 for an autonomous system.
         traits: what is known of the map.
         box: bounds (low (d,), high (d,)) of a box the step maps into itself.
@@ -43,8 +47,8 @@ class FunctionAdapter(RecurrentAdapter):
 
     def __init__(
         self,
-        step: Callable[[Tensor, Tensor], Tensor],
-        state: int | StateLayout,
+        step: Callable[[Any, Tensor], Any],
+        state: StateForm,
         input_dim: int,
         *,
         traits: Traits | None = None,
@@ -53,9 +57,8 @@ class FunctionAdapter(RecurrentAdapter):
         calls: CallConvention | None = None,
     ) -> None:
         """Keep the step and what is said of it."""
-        whole = StateLayout((Block("h", state),)) if isinstance(state, int) else state
-        self._step = step
-        self._layout = whole
+        self._step = flat_step(step, state)
+        self._layout = layout_of(state)
         self._input_dim = input_dim
         self._box = box
         self._activation_form = activation_form

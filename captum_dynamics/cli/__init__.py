@@ -1,4 +1,4 @@
-"""The command line: `captum-dynamics demo`, `analyze` and `adapters`."""
+"""The command line: `captum-dynamics demo`, `analyze`, `inspect` and `adapters`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from captum_dynamics import __version__, list_adapters
+from captum_dynamics import __version__
+from captum_dynamics.cli._adapters import add_adapters
 from captum_dynamics.cli._analyze import add_analyze
 from captum_dynamics.cli._demo import add_demo
+from captum_dynamics.cli._inspect import add_inspect
 from captum_dynamics.exceptions import LayerNotFoundError
 
 MISTAKE, INTERRUPTED = 2, 130
@@ -60,16 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_demo(commands)
     add_analyze(commands)
-    adapters = commands.add_parser(
-        "adapters",
-        help="list the layers that can be read",
-        description="List the layer types that a registered adapter reads.",
-    )
-    adapters.set_defaults(run=_list_adapters)
+    add_inspect(commands)
+    add_adapters(commands)
     return parser
-
-
-def _list_adapters(_: argparse.Namespace) -> str:
-    rows = list_adapters()
-    width = max(len(layer) for layer in rows)
-    return "\n".join(f"{layer:{width}}  {adapter}" for layer, adapter in rows.items())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captum_dynamics.testing._known import KnownSystem
-from captum_dynamics.testing.adapters import check_adapter
+from captum_dynamics.testing.adapters import check_adapter, verify
 from captum_dynamics.testing.clouds import CLOUDS, sample_cloud
 from captum_dynamics.testing.report import CheckReport, CheckRow
 from captum_dynamics.testing.solvers import check_solver
@@ -18,4 +18,5 @@ __all__ = [
     "check_adapter",
     "check_solver",
     "sample_cloud",
+    "verify",
 ]

@@ -230,7 +230,13 @@ def test_a_broken_adapter_is_told_from_its_layer() -> None:
         wrong.weight_hh_l0[0, 0] += 1e-3
     report = check_adapter(cd.adapt(wrong), layer, random(4, 9, 3))
     failed = [row.name for row in report.rows if not row.ok]
-    assert failed == ["a sequence is the layer's"]
+    assert failed == [
+        "a sequence is the layer's",
+        "row 0 of a batch is the layer's alone",
+        "row 1 of a batch is the layer's alone",
+        "a state is read as the layer left it",
+        "a resumed sequence goes on as the whole",
+    ]
     assert "FAIL" in report.table()
 
 

@@ -301,3 +301,57 @@ def test_module_runs_as_a_program() -> None:
         check=True,
     )
     assert run.stdout.strip() == "0.1.0"
+
+
+def test_adapters_says_versions_and_traits(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["adapters"]) == 0
+    head, *rows = capsys.readouterr().out.splitlines()
+    assert head.split() == ["LAYER", "ADAPTER", "SUPPORTED", "INSTALLED", "TRAITS"]
+    (gru,) = [row for row in rows if row.startswith("torch.nn.modules.rnn.GRU ")]
+    assert torch.__version__.partition("+")[0] in gru
+    assert "float64, float32" in gru
+
+
+@pytest.mark.usefixtures("folder")
+def test_inspect_lists_the_layers_of_a_users_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["inspect", "cli_model:tokens"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["PATH", "LAYER", "ADAPTER", "STATE", "INPUT", "TRAITS"]
+    assert row.split()[:6] == ["model.rnn", "GRU", "GRUAdapter", "h", "5", "3"]
+
+
+def test_inspect_says_why_a_layer_is_refused_and_which_one_needs_a_direction(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "cli_odd.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    noisy = nn.GRU(3, 4, 2, dropout=0.5)\n"
+        "    return nn.Sequential(noisy, nn.LSTM(4, 2, bidirectional=True))\n"
+        "def plain():\n"
+        "    return nn.Linear(2, 2)\n"
+    )
+    assert main(["inspect", "cli_odd:build"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "0 GRU refused" in out
+    assert "call `model.eval()`" in out
+    assert "adapt(model, '1', direction='forward')" in out
+    assert main(["inspect", "cli_odd:plain"]) == 0
+    assert "FunctionAdapter(step" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("command", ["inspect", "adapters"])
+def test_help_of_a_listing_teaches(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    assert "captum-dynamics inspect mymodel:build" in capsys.readouterr().out
+
+
+def test_inspect_of_no_model_gets_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", "absent:build"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "No module named 'absent'" in error
