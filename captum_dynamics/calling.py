@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from captum_dynamics import _checks
 from captum_dynamics._typing import StateSequences, StepMask
 from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters._reparametrized import is_settled
 from captum_dynamics.exceptions import RecordingWarning
 
 ModelInputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -184,6 +185,12 @@ def check_deterministic(model: nn.Module) -> None:
     for path, module in model.named_modules():
         if not module.training:
             continue
+        if not is_settled(module):
+            raise ValueError(
+                f"Expected `model` to stay as it is when it runs, but the spectral "
+                f"norm of {path or 'it'} changes its weights in training mode; call "
+                f"`model.eval()` first."
+            )
         share = _dropout(module)
         if share > 0:
             raise ValueError(
