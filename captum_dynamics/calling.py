@@ -16,7 +16,9 @@ from torch.nn.utils.rnn import PackedSequence
 from captum_dynamics import _checks
 from captum_dynamics._typing import StateSequences, StepMask
 from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters._hooks import after_calls
 from captum_dynamics.adapters._reparametrized import is_settled
+from captum_dynamics.adapters._scripted import is_scripted
 from captum_dynamics.exceptions import RecordingWarning
 
 ModelInputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -102,11 +104,8 @@ def captured_calls(layer: nn.Module) -> Iterator[list[Hooked]]:
         # Copies: what the model writes in place later is not what the layer read.
         calls.append((_copied(args), _copied(kwargs), _copied(output)))
 
-    handle = layer.register_forward_hook(keep, with_kwargs=True)
-    try:
+    with after_calls(layer, keep):
         yield calls
-    finally:
-        handle.remove()
 
 
 def read_calls(adapter: RecurrentAdapter, calls: Sequence[Hooked]) -> Call:
@@ -207,11 +206,21 @@ def check_deterministic(model: nn.Module) -> None:
 
 def _dropout(module: nn.Module) -> float:
     """Share of values that a module drops in training mode."""
+    if is_scripted(module):
+        return _scripted_dropout(module)
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return float(module.p)
     if isinstance(module, nn.RNNBase) and module.num_layers > 1:
         return float(module.dropout)
     return 0.0
+
+
+def _scripted_dropout(module: nn.Module) -> float:
+    """The same of a scripted module, which keeps its settings but not its class."""
+    if getattr(module, "num_layers", 2) < 2:
+        return 0.0
+    # A traced module keeps no settings; whether it drops anything is not to be seen.
+    return float(getattr(module, "p", getattr(module, "dropout", 0.0)))
 
 
 def _copied(value: Any) -> Any:

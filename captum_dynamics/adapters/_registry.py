@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from captum_dynamics.adapters._base import RecurrentAdapter, refuse
+from captum_dynamics.adapters._scripted import check_scripted, layer_type, rebuilt
+from captum_dynamics.adapters._wrappers import follow
 from captum_dynamics.exceptions import AdapterNotFoundError, LayerNotFoundError
 
 _ADAPTERS: dict[type[nn.Module], type[RecurrentAdapter]] = {}
@@ -121,13 +123,14 @@ def adapt(
         16
     """
     found = find_layer(model, layer)
-    adapter = _adapter_of(found)
-    return adapter.from_layer(found, layer_index=layer_index, direction=direction)
+    return _adapter_of(found).from_layer(
+        _readable(found), layer_index=layer_index, direction=direction
+    )
 
 
 def adapt_whole(layer: nn.Module) -> RecurrentAdapter:
     """Adapt a layer with all its directions, which may be more than one map."""
-    return _adapter_of(layer).whole_layer(layer)
+    return _adapter_of(layer).whole_layer(_readable(layer))
 
 
 def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
@@ -136,7 +139,6 @@ def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
         raise TypeError(
             f"Expected `model` to be a torch.nn.Module, got {type(model).__name__}."
         )
-    _refuse_opaque(model)
     found = _only_layer(model) if layer is None else _find(model, layer)
     _refuse_opaque(found)
     return found
@@ -147,7 +149,7 @@ def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
     return {
         path: module
         for path, module in model.named_modules()
-        if _lookup(type(module)) is not None
+        if _lookup(layer_type(module)) is not None
     }
 
 
@@ -159,12 +161,12 @@ def _find(model: nn.Module, layer: str | nn.Module) -> nn.Module:
                 + _listing(model)
             )
         return layer
-    try:
-        return model.get_submodule(layer)
-    except AttributeError:
+    found = follow(model, layer)
+    if found is None:
         raise LayerNotFoundError(
             f"`model` has no layer at {layer!r}." + _listing(model)
-        ) from None
+        )
+    return found
 
 
 def _only_layer(model: nn.Module) -> nn.Module:
@@ -180,7 +182,7 @@ def _listing(model: nn.Module) -> str:
     found = recurrent_layers(model)
     if not found:
         return " It holds no recurrent layer that a registered adapter reads."
-    rows = (f"{path!r} ({type(m).__name__})" for path, m in found.items())
+    rows = (f"{path!r} ({layer_type(m).__name__})" for path, m in found.items())
     return f" Its recurrent layers: {', '.join(rows)}."
 
 
@@ -192,7 +194,7 @@ def _lookup(layer_type: type[nn.Module]) -> type[RecurrentAdapter] | None:
 
 
 def _adapter_of(layer: nn.Module) -> type[RecurrentAdapter]:
-    kind = type(layer)
+    kind = layer_type(layer)
     adapter = _lookup(kind)
     if adapter is None:
         raise AdapterNotFoundError(
@@ -203,13 +205,13 @@ def _adapter_of(layer: nn.Module) -> type[RecurrentAdapter]:
     return adapter
 
 
+def _readable(layer: nn.Module) -> nn.Module:
+    """The layer, or one like it whose settings and weights can be read."""
+    return rebuilt(layer) if isinstance(layer, torch.jit.ScriptModule) else layer
+
+
 def _refuse_opaque(layer: nn.Module) -> None:
-    if isinstance(layer, torch.jit.ScriptModule):
-        raise refuse(
-            layer,
-            "it is scripted or traced, so that hooks do not fire in it and its "
-            "equations cannot be read; use the original module, before `torch.jit`.",
-        )
+    check_scripted(layer)
     if "quantized" in type(layer).__module__:
         raise refuse(
             layer,
