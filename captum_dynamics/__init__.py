@@ -17,6 +17,7 @@ from captum_dynamics.adapters import (
     FunctionAdapter,
     RecurrentAdapter,
     adapt,
+    adapt_all,
     list_adapters,
     register_adapter,
 )
@@ -42,6 +43,7 @@ from captum_dynamics.exceptions import (
     FileFormatError,
     LayerNotFoundError,
     RecordingWarning,
+    SurrogateWarning,
     UnsupportedLayerError,
 )
 from captum_dynamics.fixed_points import (
@@ -121,6 +123,7 @@ __all__ = [
     "Stability",
     "StateLayout",
     "Status",
+    "SurrogateWarning",
     "Survey",
     "Tracks",
     "Traits",
@@ -130,6 +133,7 @@ __all__ = [
     "UnsupportedLayerError",
     "Verdict",
     "adapt",
+    "adapt_all",
     "analyze",
     "certify",
     "classify_runs",

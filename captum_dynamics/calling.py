@@ -57,7 +57,12 @@ def take_rows(inputs: ModelInputs, chosen: slice, rows: int) -> ModelInputs:
 
 
 def is_batch_first(
-    model: nn.Module, layer: nn.Module, adapter: RecurrentAdapter, inputs: ModelInputs
+    model: nn.Module,
+    layer: nn.Module,
+    adapter: RecurrentAdapter,
+    inputs: ModelInputs,
+    *,
+    call: int | None = None,
 ) -> bool:
     """Whether rows of a model's inputs are sequences of its layer.
 
@@ -68,7 +73,8 @@ def is_batch_first(
         try:
             with torch.no_grad(), captured_calls(layer) as calls:
                 call_model(model, take_rows(inputs, slice(0, size), rows))
-            found = len(read_calls(adapter, calls).inputs)
+            chosen = choose_call(adapter, calls, call)
+            found = len(read_calls(adapter, chosen).inputs)
         except (RuntimeError, ValueError, IndexError):  # a cut the model cannot read
             return False
         if found != size:
@@ -82,10 +88,14 @@ def check_batch_first(
     adapter: RecurrentAdapter,
     inputs: ModelInputs,
     size: int,
+    *,
+    call: int | None = None,
 ) -> None:
     """Refuse to cut inputs into batches of `size` rows that are not sequences."""
     _checks.check_positive("batch_size", size)
-    if size < count_rows(inputs) and not is_batch_first(model, layer, adapter, inputs):
+    if size < count_rows(inputs) and not is_batch_first(
+        model, layer, adapter, inputs, call=call
+    ):
         raise ValueError(
             "Expected `inputs` whose first axis is sequences where `batch_size` is "
             "given, but their rows are not what the layer reads as sequences; leave "
@@ -108,6 +118,24 @@ def captured_calls(layer: nn.Module) -> Iterator[list[Hooked]]:
         yield calls
 
 
+def choose_call(
+    adapter: RecurrentAdapter, calls: Sequence[Hooked], call: int | None
+) -> Sequence[Hooked]:
+    """The one call that was asked for, of a layer that a model calls several times."""
+    if call is None:
+        return calls
+    if adapter.calls.one_step:
+        raise ValueError(
+            f"Expected no `call` for a cell, whose calls are its steps, got {call}."
+        )
+    if call not in range(len(calls)):
+        raise ValueError(
+            f"Expected `call` from 0, of the {len(calls)} calls of the layer in one "
+            f"forward pass, got {call}."
+        )
+    return calls[call : call + 1]
+
+
 def read_calls(adapter: RecurrentAdapter, calls: Sequence[Hooked]) -> Call:
     """Read captured calls as one sequence: one call, or a loop of one-step calls."""
     if not calls:
@@ -118,7 +146,8 @@ def read_calls(adapter: RecurrentAdapter, calls: Sequence[Hooked]) -> Call:
         if len(calls) > 1:
             raise ValueError(
                 f"Expected one call of the recurrent layer in one forward pass, got "
-                f"{len(calls)}; analyse each use with its own layer."
+                f"{len(calls)}; choose one with `captum_dynamics.record(..., call=0)`, "
+                f"or analyse each use with its own layer."
             )
         args, kwargs, _ = calls[0]
         return _sized(adapter, adapter.calls.read(adapter, args, kwargs))

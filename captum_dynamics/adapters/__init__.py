@@ -6,6 +6,7 @@ from captum_dynamics.adapters._base import Call, CallConvention, RecurrentAdapte
 from captum_dynamics.adapters._calls import CellCalls, SequenceCalls
 from captum_dynamics.adapters._registry import (
     adapt,
+    adapt_all,
     find_layer,
     list_adapters,
     recurrent_layers,
@@ -27,6 +28,7 @@ __all__ = [
     "RecurrentAdapter",
     "SequenceCalls",
     "adapt",
+    "adapt_all",
     "find_layer",
     "list_adapters",
     "recurrent_layers",

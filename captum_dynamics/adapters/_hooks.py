@@ -1,15 +1,16 @@
 """Hooks on the calls of a recurrent layer, eager or scripted, while a block runs.
 
 Scripted modules take no hooks. What their layers call is an operator of torch, such as
-`aten::lstm`, with the layer's own parameters: there the same hooks are put, on all calls
-of the operator, and those with other parameters are passed on as they are.
+`aten::lstm`, with the layer's own parameters: there the same hooks are put, on all
+calls of the operator, and those with other parameters are passed on as they are.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -39,7 +40,8 @@ def before_calls(layer: nn.Module, hook: Before) -> Iterator[None]:
         return
     handle = layer.register_forward_pre_hook(hook, with_kwargs=True)
     try:
-        yield
+        with _uncompiled():
+            yield
     finally:
         handle.remove()
 
@@ -53,7 +55,8 @@ def after_calls(layer: nn.Module, hook: After) -> Iterator[None]:
         return
     handle = layer.register_forward_hook(hook, with_kwargs=True)
     try:
-        yield
+        with _uncompiled():
+            yield
     finally:
         handle.remove()
 
@@ -70,10 +73,21 @@ def instead_of_calls(layer: nn.Module, given: Sequence[Any]) -> Iterator[None]:
     before = {name: own[name] for name in ("forward",) if name in own}
     own["forward"] = lambda *_args, **_kwargs: next(outputs)
     try:
-        yield
+        with _uncompiled():
+            yield
     finally:
         del own["forward"]
         own.update(before)
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Run what `torch.compile` made as it was: compiled code passes over new hooks."""
+    # Who compiled anything has imported dynamo, which takes seconds.
+    set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
+    if "torch._dynamo" not in sys.modules or set_stance is None:
+        return nullcontext()
+    stance: AbstractContextManager[Any] = set_stance("force_eager")
+    return stance
 
 
 def hooks_before(layer: nn.Module) -> list[Any]:
@@ -122,14 +136,14 @@ def _tapped(tap: _Tap) -> Iterator[None]:
         with _LOCK:
             _ACTIVE.remove(tap)
             if not _ACTIVE:
-                _LIBRARIES.pop()._destroy()
+                _LIBRARIES.pop()._destroy()  # type: ignore[no-untyped-call]
 
 
 def _replaced_operators() -> torch.library.Library:
-    library = torch.library.Library("aten", "IMPL")
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
     for name in _OPERATORS:
         for key in _KEYS:
-            library.impl(name, _kernel(name), key)
+            library.impl(name, _kernel(name), key)  # type: ignore[no-untyped-call]
     return library
 
 

@@ -38,10 +38,10 @@ def is_settled(module: nn.Module) -> bool:
     if not module.training:
         return True
     parametrized = parametrize.is_parametrized(module)
-    parts = module.parametrizations.values() if parametrized else ()
+    parts = module.parametrizations.modules() if parametrized else ()  # type: ignore[union-attr]
     hooks = module._forward_pre_hooks.values()
     return not (
-        any(isinstance(part, _SpectralNorm) for chain in parts for part in chain)
+        any(isinstance(part, _SpectralNorm) for part in parts)
         or any(isinstance(hook, SpectralNorm) for hook in hooks)
     )
 
@@ -63,4 +63,4 @@ def _computed_by_hooks(layer: nn.Module) -> Iterator[tuple[str, Tensor]]:
         elif isinstance(hook, SpectralNorm):
             yield hook.name, hook.compute_weight(layer, do_power_iteration=False)
         elif isinstance(hook, BasePruningMethod):
-            yield hook._tensor_name, hook.apply_mask(layer)
+            yield hook._tensor_name, hook.apply_mask(layer)  # type: ignore[no-untyped-call]

@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
+from captum_dynamics.adapters._base import refuse
+
 # By name, as importing them takes seconds or needs another package.
 _INNER: dict[str, Callable[..., nn.Module]] = {
     "torch._dynamo.eval_frame.OptimizedModule": lambda m: m._orig_mod,
@@ -16,7 +18,8 @@ _INNER: dict[str, Callable[..., nn.Module]] = {
     ],
     "peft.peft_model.PeftModel": lambda m: m.get_base_model(),
 }
-_HOLDERS = DataParallel | DistributedDataParallel | AveragedModel
+_ADAPTED_PARAMETERS = "peft.tuners.lora.layer.ParamWrapper"
+_HOLDERS = (DataParallel, DistributedDataParallel, AveragedModel)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -27,6 +30,23 @@ def unwrapped(module: nn.Module) -> nn.Module:
     while (inner := _inner(module)) is not None:
         module = inner
     return module
+
+
+def check_wrappers(model: nn.Module, layer: nn.Module) -> None:
+    """Refuse wrappers under which a layer runs elsewhere, or with other weights."""
+    for module in model.modules():
+        if isinstance(module, DataParallel) and len(module.device_ids) > 1:
+            raise refuse(
+                module,
+                f"it splits each batch over {len(module.device_ids)} devices; give "
+                f"the model in it, `model.module`.",
+            )
+        if _name(type(module)) == _ADAPTED_PARAMETERS and layer in module.modules():
+            raise refuse(
+                layer,
+                "peft changes its weights only while it runs; call "
+                "`model.merge_and_unload()` first.",
+            )
 
 
 def follow(model: nn.Module, path: str) -> nn.Module | None:
@@ -51,7 +71,10 @@ def _inner(module: nn.Module) -> nn.Module | None:
         held: nn.Module = module.module
         return held
     for base in type(module).__mro__:
-        name = f"{base.__module__}.{base.__qualname__}"
-        if name in _INNER:
-            return _INNER[name](module)
+        if _name(base) in _INNER:
+            return _INNER[_name(base)](module)
     return None
+
+
+def _name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
