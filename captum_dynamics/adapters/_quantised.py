@@ -73,10 +73,10 @@ def dequantised(module: Any) -> nn.Module:
 
 
 @torch.no_grad()
-def _error(layer: nn.Module, module: nn.Module) -> float:
+def _error(layer: Any, module: nn.Module) -> float:
     """Largest difference of outputs over some sequences."""
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(_STEPS, _ROWS, int(layer.input_size), generator=generator)
+    inputs = torch.randn(_STEPS, _ROWS, layer.input_size, generator=generator)
     if getattr(layer, "batch_first", False):
         inputs = inputs.transpose(0, 1).contiguous()
     run = _loop if isinstance(layer, nn.RNNCellBase) else _sequence
