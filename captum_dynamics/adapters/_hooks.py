@@ -81,7 +81,7 @@ def instead_of_calls(layer: nn.Module, given: Sequence[Any]) -> Iterator[None]:
 
 
 def _uncompiled() -> AbstractContextManager[Any]:
-    """Run what `torch.compile` made as it was: compiled code passes over new hooks."""
+    """Run what `torch.compile` made as it was, and compile no hooks into it."""
     # Who compiled anything has imported dynamo, which takes seconds.
     set_stance = getattr(torch.compiler, "set_stance", None)  # since torch 2.6
     if "torch._dynamo" not in sys.modules or set_stance is None:
