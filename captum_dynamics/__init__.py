@@ -19,6 +19,7 @@ from captum_dynamics.adapters import (
     MeanMap,
     RecurrentAdapter,
     adapt,
+    adapt_all,
     list_adapters,
     register_adapter,
 )
@@ -45,6 +46,7 @@ from captum_dynamics.exceptions import (
     FileFormatError,
     LayerNotFoundError,
     RecordingWarning,
+    SurrogateWarning,
     UnsupportedLayerError,
 )
 from captum_dynamics.fixed_points import (
@@ -127,6 +129,7 @@ __all__ = [
     "Stability",
     "StateLayout",
     "Status",
+    "SurrogateWarning",
     "Survey",
     "Tracks",
     "Traits",
@@ -136,6 +139,7 @@ __all__ = [
     "UnsupportedLayerError",
     "Verdict",
     "adapt",
+    "adapt_all",
     "analyze",
     "certify",
     "classify_runs",

@@ -16,6 +16,9 @@ from torch.nn.utils.rnn import PackedSequence
 from captum_dynamics import _checks
 from captum_dynamics._typing import StateSequences, StepMask
 from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters._hooks import after_calls
+from captum_dynamics.adapters._reparametrized import is_settled
+from captum_dynamics.adapters._scripted import is_scripted
 from captum_dynamics.exceptions import RecordingWarning
 
 ModelInputs = Tensor | Sequence[Any] | Mapping[str, Any]
@@ -54,7 +57,12 @@ def take_rows(inputs: ModelInputs, chosen: slice, rows: int) -> ModelInputs:
 
 
 def is_batch_first(
-    model: nn.Module, layer: nn.Module, adapter: RecurrentAdapter, inputs: ModelInputs
+    model: nn.Module,
+    layer: nn.Module,
+    adapter: RecurrentAdapter,
+    inputs: ModelInputs,
+    *,
+    call: int | None = None,
 ) -> bool:
     """Whether rows of a model's inputs are sequences of its layer.
 
@@ -65,7 +73,8 @@ def is_batch_first(
         try:
             with torch.no_grad(), captured_calls(layer) as calls:
                 call_model(model, take_rows(inputs, slice(0, size), rows))
-            found = len(read_calls(adapter, calls).inputs)
+            chosen = choose_call(adapter, calls, call)
+            found = len(read_calls(adapter, chosen).inputs)
         except (RuntimeError, ValueError, IndexError):  # a cut the model cannot read
             return False
         if found != size:
@@ -79,10 +88,14 @@ def check_batch_first(
     adapter: RecurrentAdapter,
     inputs: ModelInputs,
     size: int,
+    *,
+    call: int | None = None,
 ) -> None:
     """Refuse to cut inputs into batches of `size` rows that are not sequences."""
     _checks.check_positive("batch_size", size)
-    if size < count_rows(inputs) and not is_batch_first(model, layer, adapter, inputs):
+    if size < count_rows(inputs) and not is_batch_first(
+        model, layer, adapter, inputs, call=call
+    ):
         raise ValueError(
             "Expected `inputs` whose first axis is sequences where `batch_size` is "
             "given, but their rows are not what the layer reads as sequences; leave "
@@ -101,11 +114,26 @@ def captured_calls(layer: nn.Module) -> Iterator[list[Hooked]]:
         # Copies: what the model writes in place later is not what the layer read.
         calls.append((_copied(args), _copied(kwargs), _copied(output)))
 
-    handle = layer.register_forward_hook(keep, with_kwargs=True)
-    try:
+    with after_calls(layer, keep):
         yield calls
-    finally:
-        handle.remove()
+
+
+def choose_call(
+    adapter: RecurrentAdapter, calls: Sequence[Hooked], call: int | None
+) -> Sequence[Hooked]:
+    """The one call that was asked for, of a layer that a model calls several times."""
+    if call is None:
+        return calls
+    if adapter.calls.one_step:
+        raise ValueError(
+            f"Expected no `call` for a cell, whose calls are its steps, got {call}."
+        )
+    if call not in range(len(calls)):
+        raise ValueError(
+            f"Expected `call` from 0, of the {len(calls)} calls of the layer in one "
+            f"forward pass, got {call}."
+        )
+    return calls[call : call + 1]
 
 
 def read_calls(adapter: RecurrentAdapter, calls: Sequence[Hooked]) -> Call:
@@ -118,7 +146,8 @@ def read_calls(adapter: RecurrentAdapter, calls: Sequence[Hooked]) -> Call:
         if len(calls) > 1:
             raise ValueError(
                 f"Expected one call of the recurrent layer in one forward pass, got "
-                f"{len(calls)}; analyse each use with its own layer."
+                f"{len(calls)}; choose one with `captum_dynamics.record(..., call=0)`, "
+                f"or analyse each use with its own layer."
             )
         args, kwargs, _ = calls[0]
         return _sized(adapter, adapter.calls.read(adapter, args, kwargs))
@@ -184,6 +213,12 @@ def check_deterministic(model: nn.Module) -> None:
     for path, module in model.named_modules():
         if not module.training:
             continue
+        if not is_settled(module):
+            raise ValueError(
+                f"Expected `model` to stay as it is when it runs, but the spectral "
+                f"norm of {path or 'it'} changes its weights in training mode; call "
+                f"`model.eval()` first."
+            )
         share = _dropout(module)
         if share > 0:
             raise ValueError(
@@ -200,11 +235,21 @@ def check_deterministic(model: nn.Module) -> None:
 
 def _dropout(module: nn.Module) -> float:
     """Share of values that a module drops in training mode."""
+    if is_scripted(module):
+        return _scripted_dropout(module)
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return float(module.p)
     if isinstance(module, nn.RNNBase) and module.num_layers > 1:
         return float(module.dropout)
     return 0.0
+
+
+def _scripted_dropout(module: nn.Module) -> float:
+    """The same of a scripted module, which keeps its settings but not its class."""
+    if getattr(module, "num_layers", 2) < 2:
+        return 0.0
+    # A traced module keeps no settings; whether it drops anything is not to be seen.
+    return float(getattr(module, "p", getattr(module, "dropout", 0.0)))
 
 
 def _copied(value: Any) -> Any:

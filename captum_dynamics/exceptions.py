@@ -37,3 +37,7 @@ class AttributionWarning(UserWarning):
 
 class RecordingWarning(UserWarning):
     """Recorded states are not those of the layer's own output."""
+
+
+class SurrogateWarning(UserWarning):
+    """An adapter reads a layer like the given one, not the given one itself."""

@@ -26,6 +26,7 @@ from captum_dynamics.calling import (
     check_batch_first,
     check_deterministic,
     check_reproduced,
+    choose_call,
     count_rows,
     find_breaks,
     read_calls,
@@ -87,6 +88,7 @@ def record(
     lengths: Tensor | Sequence[int] | None = None,
     mask: Tensor | Sequence[Sequence[float]] | None = None,
     dynamics: RecurrentAdapter | None = None,
+    call: int | None = None,
     batch_size: int | None = None,
     show_progress: bool = False,
 ) -> Trajectories:
@@ -108,6 +110,8 @@ def record(
             direction of a bidirectional layer gives trajectories in the order in which
             this direction reads; backward, a layer that runs over padding does so
             first, and its initial states are those after it.
+        call: which call of the layer to read, from 0, where the model calls it more
+            than once in a forward pass. Of a cell, the calls are the steps.
         batch_size: rows of `inputs` to run at once; all of them by default.
         show_progress: show a progress bar over batches.
 
@@ -116,8 +120,8 @@ def record(
 
     Raises:
         ValueError: active dropout or running statistics, an empty batch, lengths that
-            do not fit, a layer that the model never called, or a loop of calls that
-            does not hand its state on.
+            do not fit, a layer that the model never called, several calls where
+            none is chosen, or a loop of calls that does not hand its state on.
 
     Warns:
         RecordingWarning: where the states are not those of the layer's own output.
@@ -132,16 +136,16 @@ def record(
     adapter = adapt(found) if dynamics is None else dynamics
     check_deterministic(model)
     if batch_size is not None:
-        check_batch_first(model, found, adapter, inputs, batch_size)
+        check_batch_first(model, found, adapter, inputs, batch_size, call=call)
     batches = list(_batches(inputs, batch_size))
     shown = progress(batches, show=show_progress, desc="Recording")
-    whole = _join([_run(model, found, adapter, batch) for batch in shown])
+    whole = _join([_run(model, found, adapter, batch, call) for batch in shown])
     given = _given_lengths(lengths, mask, whole.call)
     _check_unbroken(whole.breaks, given)
     if adapter.calls.backward:
         return _after_padding(whole, given)
-    call = whole.call
-    return Trajectories(whole.states, call.inputs, call.initial_states, given)
+    read = whole.call
+    return Trajectories(whole.states, read.inputs, read.initial_states, given)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +158,17 @@ class _Part:
 
 
 def _run(
-    model: nn.Module, layer: nn.Module, adapter: RecurrentAdapter, batch: ModelInputs
+    model: nn.Module,
+    layer: nn.Module,
+    adapter: RecurrentAdapter,
+    batch: ModelInputs,
+    chosen: int | None,
 ) -> _Part:
     with torch.no_grad():
         # The adapter may call the layer too, which is no call of the model's.
-        with captured_calls(layer) as calls:
+        with captured_calls(layer) as captured:
             call_model(model, batch)
+        calls = choose_call(adapter, captured, chosen)
         call = read_calls(adapter, calls)
         _checks.check_rows("inputs", call.inputs)
         _checks.check_finite("inputs", call.inputs)

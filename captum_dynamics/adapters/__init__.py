@@ -12,6 +12,7 @@ from captum_dynamics.adapters._listing import (
 )
 from captum_dynamics.adapters._registry import (
     adapt,
+    adapt_all,
     find_layer,
     list_adapters,
     recurrent_layers,
@@ -48,6 +49,7 @@ __all__ = [
     "SequenceCalls",
     "adapt",
     "describe_adapters",
+    "adapt_all",
     "find_layer",
     "inspect_layers",
     "list_adapters",

@@ -8,8 +8,15 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from captum_dynamics.adapters._base import RecurrentAdapter, refuse
+from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._plugins import load_plugins
+from captum_dynamics.adapters._quantised import (
+    dequantised,
+    quantised_type,
+    refuse_quantised,
+)
+from captum_dynamics.adapters._scripted import check_scripted, layer_type, rebuilt
+from captum_dynamics.adapters._wrappers import check_wrappers, follow, unwrapped
 from captum_dynamics.exceptions import AdapterNotFoundError, LayerNotFoundError
 
 _ADAPTERS: dict[type[nn.Module], type[RecurrentAdapter]] = {}
@@ -51,14 +58,14 @@ def register_adapter(*layer_types: type[nn.Module]) -> Callable[[Adapter], Adapt
     """
 
     def register(adapter: Adapter) -> Adapter:
-        for layer_type in layer_types:
-            known = _ADAPTERS.get(layer_type)
+        for kind in layer_types:
+            known = _ADAPTERS.get(kind)
             if known is not None and known is not adapter:
                 raise ValueError(
-                    f"Expected {layer_type.__name__} to have no adapter yet, but "
+                    f"Expected {kind.__name__} to have no adapter yet, but "
                     f"{known.__name__} reads it."
                 )
-            _ADAPTERS[layer_type] = adapter
+            _ADAPTERS[kind] = adapter
         return adapter
 
     return register
@@ -91,6 +98,7 @@ def adapt(
     *,
     layer_index: int | None = None,
     direction: str | None = None,
+    dequantize: bool = False,
 ) -> RecurrentAdapter:
     """Turn a recurrent layer into a dynamics map.
 
@@ -100,13 +108,16 @@ def adapt(
     Args:
         model: the host model, or the recurrent layer itself.
         layer: dotted path of the layer in the model, or the layer. It may be left
-            out where `model` is a layer or holds exactly one.
+            out where `model` is a layer or holds exactly one. A path may leave out
+            the wrappers of `torch.compile`, DataParallel and peft.
         layer_index: one layer of a stack, counted from 0; its inputs are the outputs
             of the layer below. Without it a stack is one joint map.
         direction: "forward" or "backward", of a bidirectional layer, which is two
             systems and no joint map. The backward one reads a sequence from its end:
             its first step is the last one. Of a stack give `layer_index` too: each
             level reads both directions of the level below.
+        dequantize: read a dynamically quantised layer as the float layer with its
+            weights, which it is not: a warning tells how far their outputs differ.
 
     Returns:
         The layer's dynamics, with blocks such as "h" and "c" in `layout`.
@@ -116,7 +127,11 @@ def adapt(
         AdapterNotFoundError: nothing registered reads the layer.
         UnsupportedLayerError: the layer's dynamics cannot be read faithfully, or it
             is bidirectional and no `direction` is given.
-        ValueError: `layer_index` or `direction` selects nothing of the layer.
+        ValueError: `layer_index` or `direction` selects nothing of the layer, or
+            `dequantize` is asked of one that is not quantised.
+
+    Warns:
+        SurrogateWarning: what `dequantize` costs.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -128,24 +143,60 @@ def adapt(
         16
     """
     found = find_layer(model, layer)
-    adapter = _adapter_of(found)
-    return adapter.from_layer(found, layer_index=layer_index, direction=direction)
+    if dequantize and quantised_type(found) is None:
+        raise ValueError(
+            f"Expected no `dequantize` for {type(found).__name__}, which is no "
+            f"dynamically quantised recurrent layer, got True."
+        )
+    readable = dequantised(found) if dequantize else _readable(found)
+    return _adapter_of(readable).from_layer(
+        readable, layer_index=layer_index, direction=direction
+    )
+
+
+def adapt_all(model: nn.Module) -> dict[str, RecurrentAdapter]:
+    """Adapt every recurrent layer of a model.
+
+    A layer that stands at two paths is one layer, and comes with the first. Stacked
+    layers are joint maps. A bidirectional layer has no single map: its adapter has
+    `one_map` False and holds one map for each level and direction in `systems`.
+
+    Args:
+        model: the host model, or a recurrent layer, whose path is then "".
+
+    Returns:
+        The adapter of each layer by its path, in the model's own order.
+
+    Raises:
+        LayerNotFoundError: the model holds no recurrent layer.
+        UnsupportedLayerError: one of the layers cannot be read faithfully.
+
+    Example:
+        >>> import torch, captum_dynamics as cd
+        >>> layers = {"encoder": torch.nn.LSTM(4, 3), "decoder": torch.nn.GRU(3, 2)}
+        >>> found = cd.adapt_all(torch.nn.ModuleDict(layers))
+        >>> {path: adapter.state_dim for path, adapter in found.items()}
+        {'encoder': 6, 'decoder': 2}
+    """
+    _check_module(model)
+    layers = recurrent_layers(model)
+    if not layers:
+        raise LayerNotFoundError("`model` has nothing to adapt." + _listing(model))
+    return {path: adapt_whole(find_layer(model, m)) for path, m in layers.items()}
 
 
 def adapt_whole(layer: nn.Module) -> RecurrentAdapter:
     """Adapt a layer with all its directions, which may be more than one map."""
-    return _adapter_of(layer).whole_layer(layer)
+    readable = _readable(layer)
+    return _adapter_of(readable).whole_layer(readable)
 
 
 def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
     """Find a layer in a model by path, by identity, or because it is the only one."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"Expected `model` to be a torch.nn.Module, got {type(model).__name__}."
-        )
-    _refuse_opaque(model)
-    found = _only_layer(model) if layer is None else _find(model, layer)
-    _refuse_opaque(found)
+    _check_module(model)
+    found = unwrapped(_only_layer(model) if layer is None else _find(model, layer))
+    check_wrappers(model, found)
+    check_scripted(found)
     return found
 
 
@@ -154,24 +205,25 @@ def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
     return {
         path: module
         for path, module in model.named_modules()
-        if _lookup(type(module)) is not None
+        if _lookup(_kind(module)) is not None
     }
 
 
 def _find(model: nn.Module, layer: str | nn.Module) -> nn.Module:
     if isinstance(layer, nn.Module):
-        if all(module is not layer for module in model.modules()):
+        inner = unwrapped(layer)
+        if all(module is not inner for module in model.modules()):
             raise LayerNotFoundError(
                 f"The given {type(layer).__name__} is not part of `model`."
                 + _listing(model)
             )
         return layer
-    try:
-        return model.get_submodule(layer)
-    except AttributeError:
+    found = follow(model, layer)
+    if found is None:
         raise LayerNotFoundError(
             f"`model` has no layer at {layer!r}." + _listing(model)
-        ) from None
+        )
+    return found
 
 
 def _only_layer(model: nn.Module) -> nn.Module:
@@ -187,7 +239,7 @@ def _listing(model: nn.Module) -> str:
     found = recurrent_layers(model)
     if not found:
         return " It holds no recurrent layer that a registered adapter reads."
-    rows = (f"{path!r} ({type(m).__name__})" for path, m in found.items())
+    rows = (f"{path!r} ({_kind(m).__name__})" for path, m in found.items())
     return f" Its recurrent layers: {', '.join(rows)}."
 
 
@@ -211,16 +263,19 @@ def _adapter_of(layer: nn.Module) -> type[RecurrentAdapter]:
     return adapter
 
 
-def _refuse_opaque(layer: nn.Module) -> None:
-    if isinstance(layer, torch.jit.ScriptModule):
-        raise refuse(
-            layer,
-            "it is scripted or traced, so that hooks do not fire in it and its "
-            "equations cannot be read; use the original module, before `torch.jit`.",
+def _check_module(model: nn.Module) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"Expected `model` to be a torch.nn.Module, got {type(model).__name__}."
         )
-    if "quantized" in type(layer).__module__:
-        raise refuse(
-            layer,
-            "it is quantised, so that gradients through it are silently missing; "
-            "adapt the float module it was made from.",
-        )
+
+
+def _kind(module: nn.Module) -> type[nn.Module]:
+    """The class whose adapter reads a module: that from which it was compiled."""
+    return quantised_type(module) or layer_type(module)
+
+
+def _readable(layer: nn.Module) -> nn.Module:
+    """The layer, or one like it whose settings and weights can be read."""
+    refuse_quantised(layer)
+    return rebuilt(layer) if isinstance(layer, torch.jit.ScriptModule) else layer

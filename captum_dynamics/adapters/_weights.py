@@ -11,6 +11,10 @@ from torch import Tensor, nn
 from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters._base import refuse
+from captum_dynamics.adapters._reparametrized import (
+    check_settled,
+    effective_tensors,
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Weights:
 def layer_weights(layer: nn.RNNBase, index: int, *, backward: bool = False) -> Weights:
     """Weights of one layer of a torch.nn.RNN, GRU or LSTM, in one direction."""
     suffix = f"_l{index}_reverse" if backward else f"_l{index}"
-    projection = getattr(layer, f"weight_hr{suffix}") if layer.proj_size else None
+    projection = f"weight_hr{suffix}" if layer.proj_size else None
     return _copy(layer, suffix, projection)
 
 
@@ -74,16 +78,17 @@ def check_sequence_layer(layer: nn.RNNBase) -> None:
         )
 
 
-def _copy(layer: nn.Module, suffix: str, projection: Tensor | None) -> Weights:
-    inputs = getattr(layer, f"weight_ih{suffix}")
-    recurrent = getattr(layer, f"weight_hh{suffix}")
-    if getattr(layer, "bias", True):
-        input_bias = getattr(layer, f"bias_ih{suffix}")
-        recurrent_bias = getattr(layer, f"bias_hh{suffix}")
-    else:
-        input_bias = recurrent_bias = inputs.new_zeros(inputs.shape[0])
-    tensors = [inputs, recurrent, input_bias, recurrent_bias]
+def _copy(layer: nn.Module, suffix: str, projection: str | None) -> Weights:
+    check_settled(layer)
+    names = [f"weight_ih{suffix}", f"weight_hh{suffix}"]
+    with_bias = getattr(layer, "bias", True)
+    if with_bias:
+        names += [f"bias_ih{suffix}", f"bias_hh{suffix}"]
     if projection is not None:
-        tensors.append(projection)
-    copies = [_checks.check_finite("weights", t.detach()).clone() for t in tensors]
+        names.append(projection)
+    tensors = effective_tensors(layer, names)
+    if not with_bias:
+        absent = tensors[0].new_zeros(len(tensors[0]))
+        tensors[2:2] = [absent, absent]
+    copies = [_checks.check_finite("weights", tensor).clone() for tensor in tensors]
     return Weights(*(copy.to(torch.float64) for copy in copies))

@@ -17,6 +17,7 @@ from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs
 from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
 from captum_dynamics.adapters._registry import adapt_whole
+from captum_dynamics.adapters._scripted import layer_type
 from captum_dynamics.analysis._analysis import Analysis
 from captum_dynamics.analysis._explain import explain, readout_direction
 from captum_dynamics.analysis._given import (
@@ -149,7 +150,7 @@ def analyze(
         shown = _words(dynamics, spectrum, readout, visits, words, runs, seed)
     with run.stage("attribution"):
         documents = explain(explaining, runs, constant, compare, tokens, seed)
-    kind = " ".join(filter(None, (direction, type(found).__name__)))
+    kind = " ".join(filter(None, (direction, layer_type(found).__name__)))
     setting = _setting(model, explaining, dynamics, kind, runs, seed, search)
     return Analysis(
         run.finish(setting), graph, manifold, readout, visits, shown, documents

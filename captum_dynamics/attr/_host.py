@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count, cycle
+from itertools import count
 from typing import Any
 
 import torch
@@ -20,6 +20,12 @@ from captum_dynamics.adapters import (
     CallConvention,
     RecurrentAdapter,
     find_layer,
+)
+from captum_dynamics.adapters._hooks import (
+    after_calls,
+    before_calls,
+    hooks_before,
+    instead_of_calls,
 )
 from captum_dynamics.attr._compat import Target, run_forward, select
 from captum_dynamics.calling import (
@@ -113,15 +119,8 @@ class Host:
 
         Where `outputs_from_states` is asked many times, that is nearly all its work.
         """
-        outputs = cycle(given)
-        own = vars(self.layer)
-        before = {name: own[name] for name in ("forward",) if name in own}
-        own["forward"] = lambda *_args, **_kwargs: next(outputs)
-        try:
+        with instead_of_calls(self.layer, given):
             yield
-        finally:
-            del own["forward"]
-            own.update(before)
 
     def injections(
         self, arguments: Arguments, call: Call, states: StateSequences
@@ -237,17 +236,11 @@ def replaced_inputs(
     Inside such a block another one changes nothing: who asks for the inputs of a
     `LayerInputForward` to be replaced means what the layer reads in the end.
     """
-    if any(
-        isinstance(hook, _Replacement) for hook in layer._forward_pre_hooks.values()
-    ):
+    if any(isinstance(hook, _Replacement) for hook in hooks_before(layer)):
         yield
         return
-    replacement = _Replacement(dynamics.calls, inputs)
-    handle = layer.register_forward_pre_hook(replacement, with_kwargs=True)
-    try:
+    with before_calls(layer, _Replacement(dynamics.calls, inputs)):
         yield
-    finally:
-        handle.remove()
 
 
 class _Replacement:
@@ -287,11 +280,8 @@ def _replaced_outputs(
         # Copies, each its own: the model may write into one and read another.
         return _copied(convention.write(dynamics, part, call, output))
 
-    handle = layer.register_forward_hook(swap, with_kwargs=True)
-    try:
+    with after_calls(layer, swap):
         yield
-    finally:
-        handle.remove()
 
 
 def _copied(value: Any) -> Any:
