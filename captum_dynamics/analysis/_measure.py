@@ -112,18 +112,18 @@ def _untrained_variance(
     direction: str | None = None,
 ) -> Tensor:
     """Shares of variance for the same layer with PyTorch's fresh weights."""
+    unknown = runs.states.new_zeros(0)
+    if not callable(getattr(layer, "reset_parameters", None)):
+        return unknown
     try:
         fresh = copy.deepcopy(layer).cpu()
     except RuntimeError:  # weights that are computed from others cannot be copied
-        return runs.states.new_zeros(0)
-    reset = getattr(fresh, "reset_parameters", None)
-    if not callable(reset):
-        return runs.states.new_zeros(0)
+        return unknown
     # On the CPU, whose generator alone is seeded and put back: `torch.manual_seed`
     # would seed those of all other devices too.
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        reset()
+        fresh.reset_parameters()  # type: ignore[operator]
     dynamics = adapt(fresh.to(runs.states.device), direction=direction)
     states = dynamics.rollout(runs.initial_states, runs.inputs)
     visited = Trajectories(states, runs.inputs, runs.initial_states, runs.lengths)

@@ -64,7 +64,10 @@ def test_the_weights_read_are_those_of_the_next_call(name: str, wrap: str) -> No
     layer(inputs[:, 0] if name == "cell" else inputs)
     change(layer)
     where = {"direction": "backward"} if "two" in name else {}
-    report = check_adapter(cd.adapt(layer, **where), layer, inputs)
+    adapter = cd.adapt(layer, **where)
+    # The layer's own call computes its weights anew, which is no fault of an adapter.
+    layer(inputs[:, 0] if name == "cell" else inputs)
+    report = check_adapter(adapter, layer, inputs)
     assert report.passed, report.table()
 
 

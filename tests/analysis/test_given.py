@@ -26,7 +26,6 @@ from torch import Tensor, nn
 import captum_dynamics as cd
 from captum_dynamics.analysis import Analysis
 from captum_dynamics.analysis._given import check_methods
-from captum_dynamics.attr import DynamicsAttribution
 
 ROWS, STEPS = 12, 12
 
@@ -282,12 +281,17 @@ class Scriptable(nn.Module):
         return self.rnn(x)[0][:, -1]
 
 
-def test_a_scripted_model_is_refused_in_one_sentence() -> None:
+def test_a_scripted_model_is_analysed_as_the_eager_one_is() -> None:
+    eager = Scriptable().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        model = torch.jit.script(Scriptable())
-    with pytest.raises(cd.UnsupportedLayerError, match="hooks do not fire in it"):
-        analyze(model)
-    for layer in (model.rnn, Scriptable().rnn):
-        with pytest.raises(cd.UnsupportedLayerError, match="hooks do not fire in it"):
-            DynamicsAttribution(model, layer)
+        scripted = torch.jit.script(eager)
+    found, expected = analyze(scripted), analyze(eager)
+    torch.testing.assert_close(found.points.states, expected.points.states)
+    for own, other in zip(
+        found.documents.explanations, expected.documents.explanations, strict=True
+    ):
+        torch.testing.assert_close(own.contributions, other.contributions)
+    # A scripted layer cannot be given fresh weights.
+    assert len(found.visits.untrained_variance) == 0
+    assert len(expected.visits.untrained_variance) > 0
