@@ -101,7 +101,7 @@ class StateLayout:
         return torch.cat([blocks[name] for name in self.names], dim=-1)
 
     def unflatten(self, states: Tensor) -> dict[str, Tensor]:
-        """Divide (..., d) states into blocks (..., *shape) of their own shapes."""
+        """Divide (..., d) states into blocks of their own shapes."""
         return {
             block.name: part.reshape(*part.shape[:-1], *block.shape)
             if block.shape
@@ -112,7 +112,7 @@ class StateLayout:
         }
 
     def flatten(self, blocks: Mapping[str, Tensor]) -> Tensor:
-        """Put shaped blocks (n, *shape) back together into (n, d) states.
+        """Put blocks of their own shapes, n rows, back together into (n, d) states.
 
         Raises:
             ValueError: a block is missing, unknown, or of another shape.

@@ -156,7 +156,8 @@ class _MeanForm(UnitwiseForm):
     def pull_inputs(self, cotangents: Arguments) -> Inputs:
         return self.base.pull_inputs(self._each(cotangents)).view(len(cotangents), -1)
 
-    def _each(self, arguments: Arguments) -> Arguments:
+    def _each(self, arguments: Arguments) -> Tensor:
+        """Those of each input (n m, a, w), from all side by side."""
         rows, together, width = arguments.shape
         return arguments.reshape(rows * self.count, together // self.count, width)
 

@@ -56,7 +56,13 @@ class EstimatedAttribution(RecurrentAttribution, GradientAttribution):  # type: 
         """Keep the settings; nothing is fitted yet."""
         RecurrentAttribution.__init__(self, forward_func, layer, reference)
         GradientAttribution.__init__(self, forward_func)
-        self.estimator = PathIntegrated() if estimator is None else estimator
+        given = PathIntegrated() if estimator is None else estimator
+        if not isinstance(given, Estimator):
+            raise TypeError(
+                f"Expected `estimator` to be an object such as `PathIntegrated()` or "
+                f"`Switching()`, got {given!r}."
+            )
+        self.estimator = given
         self.fitted: Fitted | None = None
         self._multiply_by_inputs = multiply_by_inputs
 

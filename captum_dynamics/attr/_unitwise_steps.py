@@ -175,7 +175,7 @@ class UnitwiseSteps:
             found.append(level.form.arguments(own, level.form.reads(inputs)))
         return found
 
-    def _divided(self, states: States) -> list[tuple[Level, States]]:
+    def _divided(self, states: States) -> list[tuple[Level, Tensor]]:
         """Each level with its part of the states, or of their cotangents."""
         parts = torch.split(states, [level.state_dim for level in self.levels], dim=1)
         return list(zip(self.levels, parts, strict=True))

@@ -160,3 +160,11 @@ def test_a_baseline_of_one_step_is_refused_with_what_to_do(kind: Method) -> None
         assert method.attribute(inputs, repeated, target=0).shape == inputs.shape
     with pytest.raises(ValueError, match=r"got \(4, 5, 3\)\.$"):
         method.attribute(inputs, torch.zeros(4, 5, 3), target=0)
+
+
+@pytest.mark.misuse
+@pytest.mark.parametrize("estimator", [Switching, "switching"], ids=["class", "name"])
+def test_an_estimator_is_an_object(estimator: Any) -> None:
+    model = gru()
+    with pytest.raises(TypeError, match="Expected `estimator` to be an object"):
+        DynamicsAttribution(model, model.rnn, estimator=estimator)
