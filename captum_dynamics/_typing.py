@@ -22,6 +22,7 @@ OneJacobian = Float[Tensor, "d d"]
 StateSequences = Float[Tensor, "n t d"]
 InputSequences = Float[Tensor, "n t k"]
 PerPoint = Float[Tensor, " n"]
+Outputs = Float[Tensor, "n m"]  # what a layer gives out in one step
 ReducedStates = Float[Tensor, "n m"]  # the part of states that a smaller map moves
 OtherStates = Float[Tensor, "m d"]  # another set of states of the same map
 FewStates = Float[Tensor, "few d"]  # chosen from others

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from captum_dynamics._typing import (
     Counts,
+    Inputs,
     InputSequences,
+    Outputs,
     States,
     StateSequences,
     StepMask,
@@ -141,6 +143,11 @@ class RecurrentAdapter(DynamicsMap):
     def output_dim(self) -> int:
         """Leading columns of the state that the next layer reads."""
         return self.layout.blocks[0].size
+
+    def advance(self, states: States, inputs: Inputs) -> tuple[States, Outputs]:
+        """New states, and what the layer gives out on the way to them (n, m)."""
+        new = self.step(states, inputs)
+        return new, new[:, : self.output_dim]
 
 
 Systems = tuple[tuple[RecurrentAdapter, ...], ...]

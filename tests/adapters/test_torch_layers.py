@@ -271,3 +271,12 @@ def assert_close_trees(found: object, wanted: object) -> None:
 def _nonlinearity(layer: nn.RNNBase) -> dict[str, str]:
     is_plain = isinstance(layer, nn.RNN)
     return {"nonlinearity": layer.nonlinearity} if is_plain else {}
+
+
+def test_what_a_stack_gives_out_is_the_output_of_its_last_layer() -> None:
+    layer = nn.LSTM(3, 5, 2, proj_size=2).double()
+    inputs = torch.randn(4, 3, dtype=torch.float64)
+    adapter = cd.adapt(layer)
+    states = torch.zeros(4, adapter.state_dim, dtype=torch.float64)
+    _, given = adapter.advance(states, inputs)
+    assert torch.allclose(given, layer(inputs[None])[0][0])
