@@ -15,6 +15,7 @@ from captum_dynamics.adapters._registry import (
     adapt,
     recurrent_layers,
     registered_adapters,
+    registered_for,
 )
 from captum_dynamics.dynamics import Traits
 from captum_dynamics.layout import StateLayout
@@ -39,7 +40,7 @@ class AdapterInfo:
         layer: dotted name of the layer type.
         adapter: name of the adapter class.
         package: distribution that the layer comes from.
-        installed: version of it that is installed, or "".
+        installed: version of it that is installed; "" where it is not.
         supported: versions the adapter is made for, such as "torch>=2.2", or "".
         traits: what every such map is; a layer's settings may add to it.
     """
@@ -88,9 +89,9 @@ def describe_adapters() -> tuple[AdapterInfo, ...]:
     """
     found = []
     for layer, adapter in registered_adapters().items():
-        package = layer.__module__.partition(".")[0]
+        package = layer.partition(".")[0]
         info = AdapterInfo(
-            f"{layer.__module__}.{layer.__qualname__}",
+            layer,
             adapter.__name__,
             package,
             _installed(package),
@@ -165,9 +166,7 @@ def _read_as(
 
 def _adapter_name(module: nn.Module, adapter: RecurrentAdapter) -> str:
     """Name of the registered class, which may give a map of another one."""
-    registered = registered_adapters()
-    names = (registered[b].__name__ for b in type(module).__mro__ if b in registered)
-    return next(names, type(adapter).__name__)
+    return (registered_for(type(module)) or type(adapter)).__name__
 
 
 def _looks_recurrent(module: nn.Module) -> bool:

@@ -16,24 +16,35 @@ from captum_dynamics.adapters._quantised import (
     refuse_quantised,
 )
 from captum_dynamics.adapters._scripted import check_scripted, layer_type, rebuilt
-from captum_dynamics.adapters._wrappers import check_wrappers, follow, unwrapped
+from captum_dynamics.adapters._wrappers import (
+    check_wrappers,
+    dotted_name,
+    follow,
+    unwrapped,
+)
 from captum_dynamics.exceptions import AdapterNotFoundError, LayerNotFoundError
 
-_ADAPTERS: dict[type[nn.Module], type[RecurrentAdapter]] = {}
+# By class, or by the dotted name of one that need not be imported nor installed.
+_ADAPTERS: dict[type[nn.Module] | str, type[RecurrentAdapter]] = {}
 Adapter = TypeVar("Adapter", bound=type[RecurrentAdapter])
 
 
-def register_adapter(*layer_types: type[nn.Module]) -> Callable[[Adapter], Adapter]:
+def register_adapter(
+    *layer_types: type[nn.Module] | str,
+) -> Callable[[Adapter], Adapter]:
     """Register an adapter class for layer types and their subclasses.
 
     Args:
-        *layer_types: module classes that the decorated adapter reads.
+        *layer_types: module classes that the decorated adapter reads. One of another
+            package may be given by its name, "package.module.Class", with the module
+            that defines it: the package is not imported, nor need it be installed. An
+            adapter registered for the class itself goes before one for its name.
 
     Returns:
         A decorator that registers the class and returns it unchanged.
 
     Raises:
-        ValueError: when a type already has an adapter.
+        ValueError: when a type already has an adapter, or a name is not dotted.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -56,13 +67,16 @@ def register_adapter(*layer_types: type[nn.Module]) -> Callable[[Adapter], Adapt
         >>> cd.adapt(Leaky()).state_dim
         3
     """
+    for kind in layer_types:
+        _check_name(kind)
 
     def register(adapter: Adapter) -> Adapter:
         for kind in layer_types:
             known = _ADAPTERS.get(kind)
             if known is not None and known is not adapter:
+                name = kind if isinstance(kind, str) else kind.__name__
                 raise ValueError(
-                    f"Expected {kind.__name__} to have no adapter yet, but "
+                    f"Expected {name} to have no adapter yet, but "
                     f"{known.__name__} reads it."
                 )
             _ADAPTERS[kind] = adapter
@@ -79,17 +93,21 @@ def list_adapters() -> dict[str, str]:
         >>> cd.list_adapters()["torch.nn.modules.rnn.GRU"]
         'GRUAdapter'
     """
-    named = {
-        f"{layer.__module__}.{layer.__qualname__}": adapter.__name__
-        for layer, adapter in registered_adapters().items()
-    }
+    named = {name: adapter.__name__ for name, adapter in registered_adapters().items()}
     return dict(sorted(named.items()))
 
 
-def registered_adapters() -> dict[type[nn.Module], type[RecurrentAdapter]]:
-    """Every registered layer type, those of other packages included."""
+def registered_adapters() -> dict[str, type[RecurrentAdapter]]:
+    """Adapter of every registered layer type by dotted name, other packages' too."""
     load_plugins(_ADAPTERS)
-    return dict(_ADAPTERS)
+    # A class itself goes before its name, here too.
+    by_name = {kind: a for kind, a in _ADAPTERS.items() if isinstance(kind, str)}
+    by_class = {
+        dotted_name(kind): a
+        for kind, a in _ADAPTERS.items()
+        if not isinstance(kind, str)
+    }
+    return {**by_name, **by_class}
 
 
 def adapt(
@@ -205,7 +223,7 @@ def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
     return {
         path: module
         for path, module in model.named_modules()
-        if _lookup(_kind(module)) is not None
+        if registered_for(_kind(module)) is not None
     }
 
 
@@ -243,17 +261,19 @@ def _listing(model: nn.Module) -> str:
     return f" Its recurrent layers: {', '.join(rows)}."
 
 
-def _lookup(layer_type: type[nn.Module]) -> type[RecurrentAdapter] | None:
+def registered_for(layer_type: type[nn.Module]) -> type[RecurrentAdapter] | None:
+    """The adapter class for a layer type or the nearest of its bases, if any."""
     load_plugins(_ADAPTERS)
     for base in layer_type.__mro__:
-        if base in _ADAPTERS:
-            return _ADAPTERS[base]
+        for known in (base, dotted_name(base)):
+            if known in _ADAPTERS:
+                return _ADAPTERS[known]
     return None
 
 
 def _adapter_of(layer: nn.Module) -> type[RecurrentAdapter]:
     kind = type(layer)
-    adapter = _lookup(kind)
+    adapter = registered_for(kind)
     if adapter is None:
         raise AdapterNotFoundError(
             f"No adapter reads {kind.__name__}. Register one with "
@@ -261,6 +281,17 @@ def _adapter_of(layer: nn.Module) -> type[RecurrentAdapter]:
             f"with `captum_dynamics.FunctionAdapter`."
         )
     return adapter
+
+
+def _check_name(kind: type[nn.Module] | str) -> None:
+    if not isinstance(kind, str):
+        return
+    parts = kind.split(".")
+    if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+        raise ValueError(
+            f"Expected `layer_types` to be classes or dotted names such as "
+            f'"package.module.Class", got {kind!r}.'
+        )
 
 
 def _check_module(model: nn.Module) -> None:

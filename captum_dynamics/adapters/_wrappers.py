@@ -41,7 +41,8 @@ def check_wrappers(model: nn.Module, layer: nn.Module) -> None:
                 f"it splits each batch over {len(module.device_ids)} devices; give "
                 f"the model in it, `model.module`.",
             )
-        if _name(type(module)) == _ADAPTED_PARAMETERS and layer in module.modules():
+        kind = dotted_name(type(module))
+        if kind == _ADAPTED_PARAMETERS and layer in module.modules():
             raise refuse(
                 layer,
                 "peft changes its weights only while it runs; call "
@@ -71,10 +72,11 @@ def _inner(module: nn.Module) -> nn.Module | None:
         held: nn.Module = module.module
         return held
     for base in type(module).__mro__:
-        if _name(base) in _INNER:
-            return _INNER[_name(base)](module)
+        if dotted_name(base) in _INNER:
+            return _INNER[dotted_name(base)](module)
     return None
 
 
-def _name(kind: type) -> str:
+def dotted_name(kind: type) -> str:
+    """Name of a class with that of the module that defines it."""
     return f"{kind.__module__}.{kind.__qualname__}"

@@ -45,7 +45,7 @@ def run_adapters(_: argparse.Namespace) -> str:
             info.layer,
             info.adapter,
             info.supported or "any",
-            info.installed or "none",
+            info.installed or "not installed",
             ", ".join(info.traits),
         )
         for info in describe_adapters()

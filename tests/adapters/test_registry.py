@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import captum_dynamics as cd
-from captum_dynamics.adapters import RecurrentAdapter, _registry
+from captum_dynamics.adapters import (
+    RecurrentAdapter,
+    _registry,
+    describe_adapters,
+    inspect_layers,
+)
 
 
 class Host(nn.Module):
@@ -176,3 +184,60 @@ def test_adapting_leaves_the_layer_as_it_was() -> None:
     assert layer.weight_ih_l0.requires_grad
     for name, value in layer.state_dict().items():
         assert torch.equal(value, before[name])
+
+
+NAMED = """
+from torch import nn
+
+class Decay(nn.Module): ...
+class Faster(Decay): ...
+"""
+
+
+class HalfAdapter(RecurrentAdapter):
+    """What reads a class of another package, which it does not import."""
+
+    supported = "named_package>=2"
+    layout, input_dim = cd.StateLayout((cd.Block("h", 2),)), 2
+
+    def __init__(self, layer: nn.Module) -> None: ...
+
+    def step(self, states: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
+        return 0.5 * states + inputs
+
+
+@pytest.mark.usefixtures("_registry_restored")
+def test_a_layer_is_registered_by_name_before_its_package_is_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cd.register_adapter("named_package.Decay")(HalfAdapter)
+    assert cd.list_adapters()["named_package.Decay"] == "HalfAdapter"
+    info = {info.layer: info for info in describe_adapters()}["named_package.Decay"]
+    assert (info.package, info.installed) == ("named_package", "")
+    assert info.supported == "named_package>=2"
+    assert "named_package" not in sys.modules
+    (tmp_path / "named_package.py").write_text(NAMED)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    package = importlib.import_module("named_package")
+    monkeypatch.delitem(sys.modules, "named_package")
+    model = nn.ModuleDict({"inner": package.Faster()})
+    assert isinstance(cd.adapt(model, "inner"), HalfAdapter)
+    assert [reading.adapter for reading in inspect_layers(model)] == ["HalfAdapter"]
+
+
+@pytest.mark.usefixtures("_registry_restored")
+def test_an_adapter_of_the_class_itself_goes_before_one_of_its_name() -> None:
+    own = type("OwnAdapter", (HalfAdapter,), {})
+    cd.register_adapter(f"{Host.__module__}.Host")(HalfAdapter)
+    cd.register_adapter(Host)(own)
+    assert type(cd.adapt(Host())) is own
+    assert cd.list_adapters()[f"{Host.__module__}.Host"] == "OwnAdapter"
+    with pytest.raises(ValueError, match="Host to have no adapter yet, but HalfAdap"):
+        cd.register_adapter(f"{Host.__module__}.Host")(own)
+
+
+@pytest.mark.misuse
+@pytest.mark.parametrize("name", ["GRU", "", "package.", "my package.Cell"])
+def test_a_name_without_its_module_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="`layer_types` to be classes or dotted names"):
+        cd.register_adapter(name)
