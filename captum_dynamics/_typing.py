@@ -19,6 +19,7 @@ GivenInputs = Float[Tensor, "*n k"]  # one row each, one row for all, or a vecto
 OneInput = Float[Tensor, " k"]
 OneState = Float[Tensor, " d"]
 OneJacobian = Float[Tensor, "d d"]
+OutputSequences = Float[Tensor, "n t m"]
 StateSequences = Float[Tensor, "n t d"]
 InputSequences = Float[Tensor, "n t k"]
 PerPoint = Float[Tensor, " n"]

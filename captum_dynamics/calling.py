@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -259,7 +260,10 @@ def _copied(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone()
     if isinstance(value, dict):
-        return {name: _copied(item) for name, item in value.items()}
+        filled = copy.copy(value)  # of its own class, such as an output with names
+        for name, item in value.items():
+            filled[name] = _copied(item)
+        return filled
     if isinstance(value, (tuple, list)):
         return type(value)(_copied(item) for item in value)
     return value

@@ -133,7 +133,7 @@ def record(
         torch.Size([2, 7, 5])
     """
     found = find_layer(model, layer)
-    adapter = adapt(found) if dynamics is None else dynamics
+    adapter = adapt(model, found) if dynamics is None else dynamics
     check_deterministic(model)
     if batch_size is not None:
         check_batch_first(model, found, adapter, inputs, batch_size, call=call)

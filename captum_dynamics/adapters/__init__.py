@@ -26,12 +26,15 @@ from captum_dynamics.adapters.continuous import (
 )
 from captum_dynamics.adapters.function import FunctionAdapter
 from captum_dynamics.adapters.gru import GRULayer
+from captum_dynamics.adapters.huggingface import CachedLayer, CachedModel
 from captum_dynamics.adapters.lstm import LSTMLayer
 from captum_dynamics.adapters.mean_map import MeanMap
 from captum_dynamics.adapters.rnn import RNNLayer
 
 __all__ = [
     "AdapterInfo",
+    "CachedLayer",
+    "CachedModel",
     "Call",
     "CallConvention",
     "CellCalls",

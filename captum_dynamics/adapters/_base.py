@@ -94,6 +94,9 @@ class RecurrentAdapter(DynamicsMap):
     supported: str = ""
     """Versions of the layer's package it is made for, such as "xlstm>=2.0"."""
 
+    of_model: bool = False
+    """Whether it reads a whole model, whose layers can be read one by one too."""
+
     one_map: bool = True
     """Whether one map makes all states; a bidirectional layer has several."""
 
@@ -117,9 +120,42 @@ class RecurrentAdapter(DynamicsMap):
         return cls(layer)  # type: ignore[call-arg]
 
     @classmethod
-    def whole_layer(cls, layer: nn.Module) -> RecurrentAdapter:
+    def from_model(
+        cls: type[Self],
+        model: nn.Module,
+        layer: nn.Module,
+        *,
+        layer_index: int | None = None,
+        direction: str | None = None,
+        context: Tensor | None = None,
+    ) -> RecurrentAdapter:
+        """Adapt a layer in its model, of which most layers need to know nothing."""
+        if context is not None:
+            raise ValueError(
+                f"Expected no `context` for {type(layer).__name__}, which is no layer "
+                f"of a model with a cache."
+            )
+        return cls.from_layer(layer, layer_index=layer_index, direction=direction)
+
+    @classmethod
+    def whole_layer(cls, layer: nn.Module, model: nn.Module) -> RecurrentAdapter:
         """Adapt all of a layer, also one that has no single map."""
-        return cls.from_layer(layer)
+        return cls.from_model(model, layer)
+
+    @classmethod
+    def can_read(cls, model: nn.Module, layer: nn.Module) -> bool:
+        """Whether it reads a layer that nobody registered, in its model."""
+        return False
+
+    @classmethod
+    def core(cls, layer: nn.Module) -> nn.Module:
+        """The module that is called for sequences, of one that adds a head to it."""
+        return layer
+
+    @property
+    def with_output(self) -> RecurrentAdapter:
+        """This map with what it gives out in its state, where that is not in it."""
+        return self
 
     @property
     def systems(self) -> Systems:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._plugins import load_plugins
@@ -26,6 +26,8 @@ from captum_dynamics.exceptions import AdapterNotFoundError, LayerNotFoundError
 
 # By class, or by the dotted name of one that need not be imported nor installed.
 _ADAPTERS: dict[type[nn.Module] | str, type[RecurrentAdapter]] = {}
+# What may read layers that nobody registered, by the model that holds them.
+_OTHERS: list[type[RecurrentAdapter]] = []
 Adapter = TypeVar("Adapter", bound=type[RecurrentAdapter])
 
 
@@ -85,6 +87,12 @@ def register_adapter(
     return register
 
 
+def register_reader(adapter: Adapter) -> Adapter:
+    """Ask an adapter class, by its `can_read`, of layers that nobody registered."""
+    _OTHERS.append(adapter)
+    return adapter
+
+
 def list_adapters() -> dict[str, str]:
     """Name of each registered layer type, with the name of its adapter.
 
@@ -117,6 +125,7 @@ def adapt(
     layer_index: int | None = None,
     direction: str | None = None,
     dequantize: bool = False,
+    context: Tensor | None = None,
 ) -> RecurrentAdapter:
     """Turn a recurrent layer into a dynamics map.
 
@@ -136,6 +145,9 @@ def adapt(
             level reads both directions of the level below.
         dequantize: read a dynamically quantised layer as the float layer with its
             weights, which it is not: a warning tells how far their outputs differ.
+        context: ids (1, t) of the tokens that a Hugging Face model has read before.
+            Keys and values that its attention layers keep of them do not change. By
+            default they are eight times the token that begins a text.
 
     Returns:
         The layer's dynamics, with blocks such as "h" and "c" in `layout`.
@@ -167,8 +179,8 @@ def adapt(
             f"dynamically quantised recurrent layer, got True."
         )
     readable = dequantised(found) if dequantize else _readable(found)
-    return _adapter_of(readable).from_layer(
-        readable, layer_index=layer_index, direction=direction
+    return _adapter_of(readable, model).from_model(
+        model, readable, layer_index=layer_index, direction=direction, context=context
     )
 
 
@@ -200,13 +212,17 @@ def adapt_all(model: nn.Module) -> dict[str, RecurrentAdapter]:
     layers = recurrent_layers(model)
     if not layers:
         raise LayerNotFoundError("`model` has nothing to adapt." + _listing(model))
-    return {path: adapt_whole(find_layer(model, m)) for path, m in layers.items()}
+    single = {path: m for path, m in layers.items() if not _reads_model(m)}
+    return {
+        path: adapt_whole(find_layer(model, m), model) for path, m in single.items()
+    }
 
 
-def adapt_whole(layer: nn.Module) -> RecurrentAdapter:
+def adapt_whole(layer: nn.Module, model: nn.Module | None = None) -> RecurrentAdapter:
     """Adapt a layer with all its directions, which may be more than one map."""
     readable = _readable(layer)
-    return _adapter_of(readable).whole_layer(readable)
+    model = layer if model is None else model
+    return _adapter_of(readable, model).whole_layer(readable, model)
 
 
 def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
@@ -215,7 +231,8 @@ def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
     found = unwrapped(_only_layer(model) if layer is None else _find(model, layer))
     check_wrappers(model, found)
     check_scripted(found)
-    return found
+    adapter = registered_for(_kind(found))
+    return found if adapter is None else adapter.core(found)
 
 
 def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -248,6 +265,9 @@ def _only_layer(model: nn.Module) -> nn.Module:
     found = recurrent_layers(model)
     if "" in found or not found:
         return model
+    outermost, module = next(iter(found.items()))
+    if _reads_model(module) and all(p.startswith(outermost) for p in found):
+        return module
     if len(found) > 1:
         raise LayerNotFoundError("Say which `layer` to read." + _listing(model))
     return next(iter(found.values()))
@@ -271,9 +291,12 @@ def registered_for(layer_type: type[nn.Module]) -> type[RecurrentAdapter] | None
     return None
 
 
-def _adapter_of(layer: nn.Module) -> type[RecurrentAdapter]:
+def _adapter_of(layer: nn.Module, model: nn.Module) -> type[RecurrentAdapter]:
     kind = type(layer)
     adapter = registered_for(kind)
+    if adapter is None:
+        others = (other for other in _OTHERS if other.can_read(model, layer))
+        adapter = next(others, None)
     if adapter is None:
         raise AdapterNotFoundError(
             f"No adapter reads {kind.__name__}. Register one with "
@@ -281,6 +304,11 @@ def _adapter_of(layer: nn.Module) -> type[RecurrentAdapter]:
             f"with `captum_dynamics.FunctionAdapter`."
         )
     return adapter
+
+
+def _reads_model(module: nn.Module) -> bool:
+    adapter = registered_for(_kind(module))
+    return adapter is not None and adapter.of_model
 
 
 def _check_name(kind: type[nn.Module] | str) -> None:

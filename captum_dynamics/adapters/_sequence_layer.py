@@ -52,7 +52,7 @@ class SequenceLayer(RecurrentAdapter):
         return adapter
 
     @classmethod
-    def whole_layer(cls, layer: nn.Module) -> RecurrentAdapter:
+    def whole_layer(cls, layer: nn.Module, model: nn.Module) -> RecurrentAdapter:
         given = _checked(layer)
         if given.bidirectional:
             return LayerSystems(given, cls._all_systems(given))

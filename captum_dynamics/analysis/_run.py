@@ -114,7 +114,7 @@ def analyze(
         True
     """
     found = find_layer(model, layer)
-    dynamics = adapt(found, direction=direction)
+    dynamics = adapt(model, found, direction=direction)
     _checks.check_count("explained", explained)
     _checks.check_count("starts", starts)
     check_methods(compare)
@@ -125,7 +125,12 @@ def analyze(
     run = _Run(show_progress)
     with run.stage("recording"):
         explaining, call = choose_explained(
-            model, found, adapt_whole(found), inputs, target, explained
+            model,
+            found,
+            adapt_whole(found, model).with_output,
+            inputs,
+            target,
+            explained,
         )
         given = check_lengths(lengths, tokens, call)
         runs = record(model, found, inputs, lengths=given, dynamics=dynamics)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from captum_dynamics.adapters._hooks import (
     hooks_before,
     instead_of_calls,
 )
+from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, run_forward, select
 from captum_dynamics.calling import (
     captured_calls,
@@ -216,6 +218,14 @@ def layer_of(forward_func: Callable[..., Any], layer: nn.Module) -> nn.Module:
     return found
 
 
+def whole_dynamics(
+    forward_func: Callable[..., Any], layer: nn.Module
+) -> RecurrentAdapter:
+    """All maps of a layer, with whatever its model reads of it in their states."""
+    model = forward_func if isinstance(forward_func, nn.Module) else layer
+    return adapt_whole(layer, model).with_output
+
+
 def check_host(forward_func: Callable[..., Any], layer: nn.Module) -> None:
     """Refuse what has no gradient or no single output: of a function, its layer."""
     model = forward_func if isinstance(forward_func, nn.Module) else layer
@@ -290,8 +300,11 @@ def _copied(value: Any) -> Any:
         return value._replace(data=value.data.clone())
     if isinstance(value, Tensor):
         return value.clone()
-    if type(value) is dict:
-        return {name: _copied(item) for name, item in value.items()}
+    if isinstance(value, dict):
+        filled = copy.copy(value)  # of its own class, such as an output with names
+        for name, item in value.items():
+            filled[name] = _copied(item)
+        return filled
     if type(value) in (tuple, list):
         return type(value)(map(_copied, value))
     return value

@@ -11,9 +11,14 @@ from captum.attr import LayerAttribution
 from torch import Tensor, nn
 
 from captum_dynamics.adapters import RecurrentAdapter
-from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, as_tuple
-from captum_dynamics.attr._host import Arguments, Host, check_host, layer_of
+from captum_dynamics.attr._host import (
+    Arguments,
+    Host,
+    check_host,
+    layer_of,
+    whole_dynamics,
+)
 from captum_dynamics.attr._reference import MEAN_MAP, check_reference
 from captum_dynamics.attr._session import Session, format_baselines, joined
 from captum_dynamics.exceptions import AttributionWarning
@@ -42,15 +47,16 @@ class RecurrentAttribution(LayerAttribution):  # type: ignore[misc]
                 f'Expected `reference` of {type(self).__name__} to be "mean", "zero" '
                 f'or a tensor, got "mean map"; `DynamicsAttribution` takes it.'
             )
-        self._reference = check_reference(reference, adapt_whole(found))
+        self._reference = check_reference(reference, self.dynamics)
 
     @property
     def dynamics(self) -> RecurrentAdapter:
         """The layer's map with its present weights, in float64.
 
-        That of a bidirectional layer holds its systems, and cannot be stepped.
+        That of a bidirectional layer holds its systems, and cannot be stepped. What a
+        layer with a cache gives out is part of the state.
         """
-        return adapt_whole(self.layer)
+        return whole_dynamics(self.forward_func, self.layer)
 
     def has_convergence_delta(self) -> bool:
         """Return True: `attribute` takes `return_convergence_delta`."""

@@ -8,8 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from captum_dynamics import _checks
-from captum_dynamics.adapters._registry import adapt_whole
-from captum_dynamics.attr._host import Arguments, Host, layer_of
+from captum_dynamics.attr._host import Arguments, Host, layer_of, whole_dynamics
 
 
 class LayerInputForward(nn.Module):
@@ -45,7 +44,7 @@ class LayerInputForward(nn.Module):
         super().__init__()
         self.forward_func = forward_func
         self.layer = layer_of(forward_func, layer)
-        self._dynamics = adapt_whole(self.layer)
+        self._dynamics = whole_dynamics(self.forward_func, self.layer)
         # Not `train(...)`, which would reach into the model.
         self.training = self.layer.training
 

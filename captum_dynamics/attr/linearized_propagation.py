@@ -13,10 +13,15 @@ from torch import Tensor, nn
 from captum_dynamics import _checks
 from captum_dynamics._execution import progress
 from captum_dynamics._typing import InputSequences, StateSequences
-from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.attr._compat import Target, as_tuple, log_usage
 from captum_dynamics.attr._heads import average_injections
-from captum_dynamics.attr._host import Arguments, Host, check_host, layer_of
+from captum_dynamics.attr._host import (
+    Arguments,
+    Host,
+    check_host,
+    layer_of,
+    whole_dynamics,
+)
 from captum_dynamics.attr._recurrent import in_form_of
 from captum_dynamics.attr._relevance import Rules
 from captum_dynamics.attr._relevance_layers import find_levels
@@ -210,7 +215,8 @@ class LinearizedPropagation(LayerAttribution, GradientAttribution):  # type: ign
     ) -> Session:
         check_host(self.forward_func, self.layer)
         arguments = Arguments(as_tuple(inputs), target, as_tuple(additional))
-        host = Host(self.forward_func, self.layer, adapt_whole(self.layer))
+        dynamics = whole_dynamics(self.forward_func, self.layer)
+        host = Host(self.forward_func, self.layer, dynamics)
         return Session(host, arguments, None, batch_size)
 
     def _propagate(

@@ -24,7 +24,7 @@ from captum_dynamics.calling import (
 )
 from captum_dynamics.exceptions import AdapterNotFoundError
 from captum_dynamics.testing import _layer_claims, _map_claims
-from captum_dynamics.testing._agreement import largest_error
+from captum_dynamics.testing._agreement import largest_error, tensors_of
 from captum_dynamics.testing._fingerprint import changes, fingerprint
 from captum_dynamics.testing.report import CheckReport, CheckRow
 
@@ -133,7 +133,7 @@ def verify(
     with captured_calls(found) as calls:
         call_model(model, model_inputs)
     rows = [*_guarded("the model's run", partial(_same_run, adapter, calls))]
-    sequences = _layer_inputs(adapter, found, calls)[:SEQUENCES, :STEPS]
+    sequences = _layer_inputs(adapter, model, found, calls)[:SEQUENCES, :STEPS]
     report = check_adapter(adapter, found, sequences)
     left = replace(_unchanged("model left as it was", model, before), check=PURITY)
     return CheckReport(report.subject, (*rows, *report.rows, left))
@@ -155,21 +155,23 @@ def _same_run(adapter: RecurrentAdapter, calls: list[Hooked]) -> Iterator[CheckR
 
 
 def _layer_inputs(
-    adapter: RecurrentAdapter, layer: nn.Module, calls: list[Hooked]
+    adapter: RecurrentAdapter,
+    model: nn.Module,
+    layer: nn.Module,
+    calls: list[Hooked],
 ) -> InputSequences:
     """What the layer itself read, (n, t, k), which a level above the first does not."""
     try:
-        whole = adapt_whole(layer)
+        whole = adapt_whole(layer, model)
     except AdapterNotFoundError:  # a step of the user's own
         whole = adapter
     return read_calls(whole, calls).inputs.to(_dtype(calls))
 
 
 def _dtype(calls: list[Hooked]) -> torch.dtype:
-    args, kwargs, _ = calls[0]
-    given = args[0] if args else next(iter(kwargs.values()))
-    read: torch.dtype = given.data.dtype
-    return read
+    """Precision of the layer, which may have been given ids."""
+    _, _, output = calls[0]
+    return next(t.dtype for t in tensors_of(output) if t.is_floating_point())
 
 
 def _claims(

@@ -1,0 +1,160 @@
+"""One call of a layer while its model decodes, to be made again with other states."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from captum_dynamics._typing import Inputs
+from captum_dynamics.adapters.huggingface._functional import (
+    DoublePrecision,
+    FunctionalWrites,
+)
+from captum_dynamics.adapters.huggingface._slots import Path, Slot, tensors_in
+
+_ATTRIBUTES = "attributes"
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A tensor of the call.
+
+    Attributes:
+        value: as it was before the call, of one row.
+        path: where it stands.
+        axis: its axis of rows, or None where all rows share it.
+    """
+
+    value: Tensor
+    path: Path
+    axis: int | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one row."""
+        shape = list(self.value.shape)
+        if self.axis is not None:
+            del shape[self.axis]
+        return tuple(shape)
+
+    def to_rows(self, tensor: Tensor) -> Tensor:
+        """Move the axis of rows to the front."""
+        return tensor if self.axis is None else tensor.movedim(self.axis, 0)
+
+    def from_rows(self, rows: Tensor) -> Tensor:
+        """Move the axis of rows (n, *shape) from the front to its place."""
+        return rows if self.axis is None else rows.movedim(0, self.axis)
+
+    def repeat(self, rows: int) -> Tensor:
+        """The value, with as many rows."""
+        if self.axis is None:
+            return self.value
+        shape = list(self.value.shape)
+        shape[self.axis] = rows
+        return self.value.expand(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class DecodingStep:
+    """A layer's call in one step of decoding, as a function of states and inputs.
+
+    Attributes:
+        layer: a private copy of the layer, in double precision.
+        call: args and kwargs of the call, of one row.
+        states: the tensors that the call writes anew, in their shape: its state.
+        read: the tensor (1, 1, k) that is the layer's input.
+        others: all else: keys and values of attention layers, masks, positions.
+        attends: whether the call makes some tensor grow: keys and values.
+    """
+
+    layer: nn.Module
+    call: dict[str, Any]
+    states: tuple[Held, ...]
+    read: Held
+    others: tuple[Held, ...]
+    attends: bool
+
+    def run(
+        self, states: Mapping[Path, Tensor], inputs: Inputs
+    ) -> tuple[dict[Path, Tensor], Tensor]:
+        """New states, rows in front, and the layer's output (n, 1, m)."""
+        memo: dict[int, Any] = {}
+        rows = len(inputs)
+        for held in self.others:
+            memo[id(held.value)] = held.repeat(rows)
+        for held in self.states:
+            memo[id(held.value)] = held.from_rows(states[held.path])
+        memo[id(self.read.value)] = self.read.from_rows(inputs[:, None])
+        call = copy.deepcopy(self.call, memo)
+        call[_ATTRIBUTES] = attributes(self.layer)
+        slots = [Slot(call, held.path) for held in self.states]
+        with restored(self.layer):
+            for slot, held in zip(slots, self.states, strict=True):
+                slot.write(memo[id(held.value)])
+            with DoublePrecision(), FunctionalWrites(slots):
+                output = self.layer(*call["args"], **call["kwargs"])
+            new = {
+                held.path: held.to_rows(slot.read())
+                for slot, held in zip(slots, self.states, strict=True)
+            }
+        return new, first_tensor(output)
+
+
+def attributes(layer: nn.Module) -> dict[str, dict[str, Any]]:
+    """Attributes in which the modules of a layer keep tensors, as they stand."""
+    return {name: vars(module) for name, module in layer.named_modules()}
+
+
+def attribute_tensors(layer: nn.Module) -> dict[Path, Tensor]:
+    """Tensors that are plain attributes, neither parameters nor buffers."""
+    return {
+        (_ATTRIBUTES, name, key): value
+        for name, held in attributes(layer).items()
+        for key, value in held.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def call_tensors(call: dict[str, Any], layer: nn.Module) -> dict[Path, Tensor]:
+    """All tensors that a call of a layer can read and write, by path."""
+    return {**tensors_in(call), **attribute_tensors(layer)}
+
+
+@contextmanager
+def restored(layer: nn.Module) -> Iterator[None]:
+    """Put back the tensors that are attributes of a layer when the block ends."""
+    before = [
+        (held, key, value)
+        for held in attributes(layer).values()
+        for key, value in held.items()
+        if isinstance(value, Tensor)
+    ]
+    try:
+        yield
+    finally:
+        for held, key, value in before:
+            held[key] = value
+
+
+def first_tensor(output: Any) -> Tensor:
+    """The tensor that a layer gives out: of several, the first."""
+    if isinstance(output, Tensor):
+        return output
+    parts = output.values() if isinstance(output, Mapping) else output
+    found: Tensor = next(part for part in parts if isinstance(part, Tensor))
+    return found
+
+
+def double(value: Tensor) -> Tensor:
+    """A floating tensor in double precision; others as they are."""
+    return value.double() if value.is_floating_point() else value
+
+
+def in_double(layer: nn.Module) -> nn.Module:
+    """A copy of a layer in double precision whose parameters take no gradient."""
+    return copy.deepcopy(layer).double().requires_grad_(False)

@@ -1,0 +1,56 @@
+"""The models of transformers around a layer."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# More tokens than the window of any convolution holds.
+_BEGINNING = 8
+
+
+def host_of(model: nn.Module, layer: nn.Module) -> nn.Module | None:
+    """The innermost model of transformers that holds a layer and keeps its cache."""
+    held = [m for m in model.modules() if is_pretrained(m) and _decodes(m)]
+    around = [m for m in held if any(inner is layer for inner in m.modules())]
+    return around[-1] if around else None
+
+
+def is_pretrained(module: nn.Module) -> bool:
+    """Whether a module is a model of transformers, which need not be imported."""
+    return any(
+        base.__module__ == "transformers.modeling_utils"
+        and base.__name__ == "PreTrainedModel"
+        for base in type(module).__mro__
+    )
+
+
+def body_of(model: nn.Module) -> nn.Module:
+    """A model of transformers without the heads around it."""
+    while (inner := getattr(model, "base_model", model)) is not model:
+        model = inner
+    return model
+
+
+def embedding_of(host: nn.Module) -> nn.Module:
+    """What embeds the ids that a model reads."""
+    get: Any = host.get_input_embeddings
+    embedding: nn.Module = get()
+    return embedding
+
+
+def beginning(host: nn.Module) -> Tensor:
+    """Ids (1, t) of the token that begins a text, time and again."""
+    config: Any = host.config
+    token = getattr(config, "bos_token_id", None) or 0
+    device = next(host.parameters()).device
+    return torch.full((1, _BEGINNING), token % config.vocab_size, device=device)
+
+
+def _decodes(model: nn.Module) -> bool:
+    return {"inputs_embeds", "use_cache"} <= set(
+        inspect.signature(model.forward).parameters
+    )

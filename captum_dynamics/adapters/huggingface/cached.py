@@ -1,0 +1,157 @@
+"""Layers of Hugging Face models that keep their state in a cache, as dynamics maps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from captum_dynamics._typing import (
+    Inputs,
+    Outputs,
+    OutputSequences,
+    States,
+    StateSequences,
+)
+from captum_dynamics.adapters._base import Call, RecurrentAdapter, no_direction, refuse
+from captum_dynamics.adapters._registry import register_reader
+from captum_dynamics.adapters._with_output import WithOutput
+from captum_dynamics.adapters.huggingface._cache_calls import CacheCalls
+from captum_dynamics.adapters.huggingface._capturing import capture
+from captum_dynamics.adapters.huggingface._coordinates import (
+    Coordinates,
+    OwnCoordinates,
+    layer_order,
+)
+from captum_dynamics.adapters.huggingface._decoding import DecodingStep
+from captum_dynamics.adapters.huggingface._hosts import beginning, embedding_of, host_of
+from captum_dynamics.layout import StateLayout
+
+# Second differences of an affine map vanish to rounding; those of others do not.
+_ROUNDING = 1e-9
+
+
+@register_reader
+class CachedLayer(RecurrentAdapter):
+    """A layer whose state is what it writes into its model's cache.
+
+    The layer itself is run: its call in a step of decoding is kept, and made again on a
+    private copy in float64 with other states. Keys and values of attention are no
+    state, as they grow, but context: they are what `context` left, and a step does not
+    add to them.
+
+    Args:
+        step: the call.
+        coordinates: the state in the tensors that the call writes.
+        calls: how the layer is called for whole sequences.
+    """
+
+    supported = "transformers>=4.57"
+
+    def __init__(
+        self, step: DecodingStep, coordinates: Coordinates, calls: CacheCalls
+    ) -> None:
+        """Take the parts, and find out whether the map is affine in its state."""
+        self._decoding = step
+        self._coordinates = coordinates
+        self.calls = calls
+        self.traits = replace(self.traits, affine_in_state=self._is_affine())
+
+    @classmethod
+    def can_read(cls, model: nn.Module, layer: nn.Module) -> bool:
+        """Any layer that a model of transformers holds; capturing it tells more."""
+        return host_of(model, layer) is not None
+
+    @classmethod
+    def from_model(
+        cls,
+        model: nn.Module,
+        layer: nn.Module,
+        *,
+        layer_index: int | None = None,
+        direction: str | None = None,
+        context: Tensor | None = None,
+    ) -> CachedLayer:
+        """Adapt a layer by its call while the model decodes.
+
+        Raises:
+            UnsupportedLayerError: no model of transformers holds it, or it has no
+                recurrent state.
+        """
+        if layer_index is not None:
+            raise ValueError(
+                f"Expected no `layer_index` for {type(layer).__name__}, got "
+                f"{layer_index}; give the path of the layer."
+            )
+        if direction is not None:
+            raise no_direction(type(layer).__name__, direction)
+        host = host_of(model, layer)
+        if host is None:
+            raise refuse(
+                layer,
+                "it is read while its model decodes, and no model of transformers "
+                "holds it; give the model, which must be a module, and the layer.",
+            )
+        step = capture(host, layer, beginning(host) if context is None else context)
+        embedding = embedding_of(host) if layer is host else None
+        calls = CacheCalls(layer, step.read.path[-1], embedding)
+        return cls(step, cls.coordinates_of(step), calls)
+
+    @classmethod
+    def coordinates_of(cls, step: DecodingStep) -> Coordinates:
+        """The state in the tensors that a call writes: these, one after the other."""
+        return OwnCoordinates(layer_order(step.states))
+
+    @property
+    def layout(self) -> StateLayout:
+        return self._coordinates.layout
+
+    @property
+    def input_dim(self) -> int:
+        return int(self._decoding.read.value.shape[-1])
+
+    @property
+    def device(self) -> torch.device:
+        return self._decoding.read.value.device
+
+    @property
+    def attends(self) -> bool:
+        """Whether a step reads keys and values, which the map holds fixed."""
+        return self._decoding.attends
+
+    @property
+    def with_output(self) -> RecurrentAdapter:
+        zeros = torch.zeros(1, self.state_dim, dtype=torch.float64, device=self.device)
+        with torch.no_grad():
+            _, output = self.advance(zeros, zeros.new_zeros(1, self.input_dim))
+        return WithOutput(self, output.shape[-1])
+
+    def step(self, states: States, inputs: Inputs) -> States:
+        return self.advance(states, inputs)[0]
+
+    def advance(self, states: States, inputs: Inputs) -> tuple[States, Outputs]:
+        """New states, and the layer's output (n, m)."""
+        new, output = self._decoding.run(self._coordinates.tensors(states), inputs)
+        return self._coordinates.flat(new), output[:, -1]
+
+    def outputs(self, states: StateSequences, call: Call) -> OutputSequences:
+        """What the layer gives out (n, t, m) on the way to the states of a call."""
+        before = torch.cat([call.initial_states[:, None], states[:, :-1]], dim=1)
+        _, given = self.advance(before.flatten(0, 1), call.inputs.flatten(0, 1))
+        return given.reshape(*states.shape[:2], -1)
+
+    @torch.no_grad()
+    def _is_affine(self) -> bool:
+        """Whether the second difference along a line vanishes, for some inputs."""
+        generator = torch.Generator().manual_seed(0)
+        inputs, states, lines = (
+            torch.randn(2, width, generator=generator, dtype=torch.float64)
+            for width in (self.input_dim, self.state_dim, self.state_dim)
+        )
+        inputs, states, lines = (v.to(self.device) for v in (inputs, states, lines))
+        at, ahead, behind = (
+            self.step(states + share * lines, inputs) for share in (0.0, 2.0, -1.0)
+        )
+        bend = (ahead - 3 * at + 2 * behind).norm()
+        return bool(bend <= _ROUNDING * (1 + ahead.norm() + behind.norm()))

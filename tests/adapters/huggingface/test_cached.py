@@ -1,0 +1,73 @@
+"""Layers of transformers, run in single steps with states of ours."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import captum_dynamics as cd
+from captum_dynamics.attr import DynamicsAttribution
+from captum_dynamics.testing import verify
+
+transformers = pytest.importorskip("transformers", reason="transformers is not there")
+
+
+@pytest.fixture(scope="module")
+def model() -> nn.Module:
+    config = transformers.MambaConfig(
+        vocab_size=40,
+        hidden_size=16,
+        num_hidden_layers=2,
+        state_size=4,
+        initializer_range=0.2,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        built: nn.Module = transformers.MambaForCausalLM(config).eval()
+    return built
+
+
+IDS = torch.tensor([[3, 1, 4, 1, 5, 9], [2, 7, 1, 8, 2, 8]])
+MIXER = "backbone.layers.1.mixer"
+
+
+@pytest.mark.parametrize("layer", [MIXER, "backbone"])
+def test_a_layer_of_mamba_passes_all_checks(model: nn.Module, layer: str) -> None:
+    report = verify(cd.adapt(model, layer), model, IDS, layer=layer)
+    assert report.passed, report.table()
+
+
+def test_a_model_with_a_head_is_read_as_the_model_without_it(model: nn.Module) -> None:
+    adapter = cd.adapt(model)
+    assert adapter.layout.names == ("conv0", "recurrent0", "conv1", "recurrent1")
+
+
+def test_every_mixer_is_a_recurrent_layer_of_its_own(model: nn.Module) -> None:
+    assert list(cd.adapt_all(model)) == [f"backbone.layers.{i}.mixer" for i in (0, 1)]
+
+
+def test_contributions_through_a_whole_model_add_up(model: nn.Module) -> None:
+    class LastLogits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, embedded: Tensor) -> Tensor:
+            logits: Tensor = self.model(inputs_embeds=embedded).logits[:, -1]
+            return logits
+
+    host = LastLogits()
+    embedded = model.backbone.embeddings(IDS).detach()  # type: ignore[union-attr,operator]
+    baselines = torch.full_like(embedded, 0.1)
+    method = DynamicsAttribution(host, model.backbone)  # type: ignore[arg-type]
+    found = method.attribute(embedded, baselines=baselines, target=3)
+    with torch.no_grad():
+        wanted = (host(embedded) - host(baselines))[:, 3]
+    assert torch.allclose(found.sum((1, 2)), wanted, atol=1e-5)
+
+
+def test_a_model_with_attention_alone_is_refused() -> None:
+    config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=40)
+    with pytest.raises(cd.UnsupportedLayerError, match="no recurrent state"):
+        cd.adapt(transformers.GPT2LMHeadModel(config))
