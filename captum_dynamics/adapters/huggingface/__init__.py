@@ -4,5 +4,14 @@ from __future__ import annotations
 
 from captum_dynamics.adapters.huggingface.cached import CachedLayer
 from captum_dynamics.adapters.huggingface.families import CachedModel
+from captum_dynamics.adapters.huggingface.rwkv import RwkvLayer, RwkvModel
+from captum_dynamics.adapters.huggingface.xlstm import XLSTMLayer, XLSTMModel
 
-__all__ = ["CachedLayer", "CachedModel"]
+__all__ = [
+    "CachedLayer",
+    "CachedModel",
+    "RwkvLayer",
+    "RwkvModel",
+    "XLSTMLayer",
+    "XLSTMModel",
+]

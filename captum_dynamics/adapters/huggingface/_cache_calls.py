@@ -85,6 +85,8 @@ class CacheCalls(CallConvention):
         given: dict[str, Any] = dict.fromkeys(self._required)
         if "position_ids" in self._names:
             given["position_ids"] = steps.expand(len(inputs), -1)
+        if "use_cache" in self._names:
+            given["use_cache"] = False
         return (), {**given, self._input_name: inputs}
 
     def write(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,14 @@ class _Seen:
 
 
 @torch.no_grad()
-def capture(host: nn.Module, layer: nn.Module, context: Tensor) -> DecodingStep:
+def capture(
+    host: nn.Module,
+    layer: nn.Module,
+    context: Tensor,
+    *,
+    is_state: Callable[[Path], bool] | None = None,
+    make_cache: Callable[[nn.Module], dict[str, Any]] | None = None,
+) -> DecodingStep:
     """Keep the call of a layer in the step after a context of ids (1, t).
 
     What the call writes anew, in its old shape, is the state of the layer. The axis of
@@ -48,13 +55,20 @@ def capture(host: nn.Module, layer: nn.Module, context: Tensor) -> DecodingStep:
         host: the model of transformers that keeps the cache.
         layer: one of its layers, or itself.
         context: ids that were read before.
+        is_state: whether the tensor at a path is state, where that is not to be seen
+            from what the call writes.
+        make_cache: keyword arguments by which a model keeps a cache, where its output
+            does not hold it.
 
     Raises:
         UnsupportedLayerError: the layer keeps no state of fixed size.
     """
     own, ours = private_copy(host, layer)
-    one, two = (_decode(own, ours, context.expand(n, -1), layer) for n in (1, 2))
-    written = [path for path in one.before if _is_state(path, one)]
+    one, two = (
+        _decode(own, ours, context.expand(n, -1), layer, make_cache) for n in (1, 2)
+    )
+    chosen = is_state or (lambda path: _is_state(path, one))
+    written = [path for path in one.before if chosen(path)]
     if not written:
         raise refuse(
             layer,
@@ -86,18 +100,28 @@ def private_copy(host: nn.Module, layer: nn.Module) -> tuple[nn.Module, nn.Modul
 
 
 def _decode(
-    host: nn.Module, layer: nn.Module, context: Tensor, named: nn.Module
+    host: nn.Module,
+    layer: nn.Module,
+    context: Tensor,
+    named: nn.Module,
+    make_cache: Callable[[nn.Module], dict[str, Any]] | None,
 ) -> _Seen:
     """Let the model read a context, and see what the layer does in the next step."""
     embedded = embedding_of(host)(context)
     places = torch.arange(context.shape[1], device=context.device)
-    kept = _run(host, embedded, places)
-    name = next((n for n in _CACHES if kept.get(n) is not None), None)
-    if name is None:
-        raise refuse(named, f"{type(host).__name__} keeps no cache when it decodes.")
+    if make_cache is None:
+        kept = _run(host, embedded, places)
+        name = next((n for n in _CACHES if kept.get(n) is not None), None)
+        if name is None:
+            reason = f"{type(host).__name__} keeps no cache when it decodes."
+            raise refuse(named, reason)
+        cache = {name: kept[name]}
+    else:
+        cache = make_cache(host)
+        _run(host, embedded, places, **cache)
     seen: list[_Seen] = []
     with _watched(layer, seen):
-        _run(host, embedded[:, -1:], places[-1:] + 1, **{name: kept[name]})
+        _run(host, embedded[:, -1:], places[-1:] + 1, **cache)
     if len(seen) != 1:
         raise refuse(
             named, f"it is called {len(seen)} times in one step of decoding, not once."

@@ -86,7 +86,10 @@ class DecodingStep:
         memo: dict[int, Any] = {}
         rows = len(inputs)
         for held in self.others:
-            memo[id(held.value)] = held.repeat(rows)
+            # Counters of tokens are added to in place.
+            copied = held.repeat(rows)
+            counts = not copied.is_floating_point()
+            memo[id(held.value)] = copied.clone() if counts else copied
         for held in self.states:
             memo[id(held.value)] = held.from_rows(states[held.path])
         memo[id(self.read.value)] = self.read.from_rows(inputs[:, None])

@@ -93,10 +93,17 @@ class CachedLayer(RecurrentAdapter):
                 "it is read while its model decodes, and no model of transformers "
                 "holds it; give the model, which must be a module, and the layer.",
             )
-        step = capture(host, layer, beginning(host) if context is None else context)
+        step = cls.capture(host, layer, beginning(host) if context is None else context)
         embedding = embedding_of(host) if layer is host else None
         calls = CacheCalls(layer, step.read.path[-1], embedding)
         return cls(step, cls.coordinates_of(step), calls)
+
+    @classmethod
+    def capture(
+        cls, host: nn.Module, layer: nn.Module, context: Tensor
+    ) -> DecodingStep:
+        """Keep the layer's call in the step after a context of ids (1, t)."""
+        return capture(host, layer, context)
 
     @classmethod
     def coordinates_of(cls, step: DecodingStep) -> Coordinates:
