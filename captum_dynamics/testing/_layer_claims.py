@@ -10,6 +10,7 @@ from torch import nn
 
 from captum_dynamics._typing import InputSequences
 from captum_dynamics.adapters import RecurrentAdapter
+from captum_dynamics.adapters._attributes import restored
 from captum_dynamics.testing._agreement import (
     copied,
     largest_error,
@@ -120,7 +121,8 @@ def run_layer(
 ) -> Any:
     """What the layer returns for sequences; of a loop of calls, the last output."""
     args, kwargs = _first_call(adapter, inputs)
-    output = layer(*args, **kwargs)
+    with restored(layer):
+        output = layer(*args, **kwargs)
     if not adapter.calls.one_step:
         return output
     for step in range(1, inputs.shape[1]):
