@@ -33,7 +33,7 @@ RANKS = (
         "subspaces",
     ),
     ("dynamics",),
-    ("adapters", "solvers"),
+    ("adapters", "solvers", "symmetry"),
     ("calling",),
     ("recording", "fixed_points"),
     (
