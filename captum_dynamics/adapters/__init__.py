@@ -29,6 +29,7 @@ from captum_dynamics.adapters.gru import GRULayer
 from captum_dynamics.adapters.huggingface import CachedLayer, CachedModel
 from captum_dynamics.adapters.lstm import LSTMLayer
 from captum_dynamics.adapters.mean_map import MeanMap
+from captum_dynamics.adapters.ncps import NCPAdapter
 from captum_dynamics.adapters.rnn import RNNLayer
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Integrator",
     "LSTMLayer",
     "LayerReading",
+    "NCPAdapter",
     "RNNLayer",
     "MeanMap",
     "RecurrentAdapter",
