@@ -31,6 +31,7 @@ from captum_dynamics.adapters.lstm import LSTMLayer
 from captum_dynamics.adapters.mean_map import MeanMap
 from captum_dynamics.adapters.ncps import NCPAdapter
 from captum_dynamics.adapters.rnn import RNNLayer
+from captum_dynamics.adapters.xlstm import MLSTMCellAdapter, SLSTMCellAdapter
 
 __all__ = [
     "AdapterInfo",
@@ -48,9 +49,11 @@ __all__ = [
     "LayerReading",
     "NCPAdapter",
     "RNNLayer",
+    "MLSTMCellAdapter",
     "MeanMap",
     "RecurrentAdapter",
     "RungeKutta4",
+    "SLSTMCellAdapter",
     "SequenceCalls",
     "adapt",
     "describe_adapters",
