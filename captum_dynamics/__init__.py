@@ -52,7 +52,9 @@ from captum_dynamics.exceptions import (
 from captum_dynamics.fixed_points import (
     FixedPoints,
     Kind,
+    Orbits,
     find_fixed_points,
+    find_orbits,
     find_slow_points,
 )
 from captum_dynamics.flow import FlowLinearization, linearize_flow
@@ -66,6 +68,12 @@ from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_ru
 from captum_dynamics.solvers import Status
 from captum_dynamics.subspaces import InvariantSubspaces
 from captum_dynamics.survey import Survey, survey_fixed_points
+from captum_dynamics.symmetry import (
+    PermutationSymmetry,
+    SlotSymmetry,
+    Symmetry,
+    check_symmetry,
+)
 from captum_dynamics.topology import (
     Automaton,
     FixedPointGraph,
@@ -122,15 +130,19 @@ __all__ = [
     "LyapunovSpectrum",
     "Matching",
     "NamedInputs",
+    "Orbits",
+    "PermutationSymmetry",
     "RecordingWarning",
     "RecurrentAdapter",
     "Regime",
     "Regimes",
+    "SlotSymmetry",
     "Stability",
     "StateLayout",
     "Status",
     "SurrogateWarning",
     "Survey",
+    "Symmetry",
     "Tracks",
     "Traits",
     "Trajectories",
@@ -142,6 +154,7 @@ __all__ = [
     "adapt_all",
     "analyze",
     "certify",
+    "check_symmetry",
     "classify_runs",
     "connect",
     "continue_parameter",
@@ -151,6 +164,7 @@ __all__ = [
     "enumerate_fixed_points",
     "find_cycles",
     "find_fixed_points",
+    "find_orbits",
     "find_slow_points",
     "find_transitions",
     "leading_modes",

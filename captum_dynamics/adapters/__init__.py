@@ -29,7 +29,9 @@ from captum_dynamics.adapters.gru import GRULayer
 from captum_dynamics.adapters.huggingface import CachedLayer, CachedModel
 from captum_dynamics.adapters.lstm import LSTMLayer
 from captum_dynamics.adapters.mean_map import MeanMap
+from captum_dynamics.adapters.ncps import NCPAdapter
 from captum_dynamics.adapters.rnn import RNNLayer
+from captum_dynamics.adapters.xlstm import MLSTMCellAdapter, SLSTMCellAdapter
 
 __all__ = [
     "AdapterInfo",
@@ -45,10 +47,13 @@ __all__ = [
     "Integrator",
     "LSTMLayer",
     "LayerReading",
+    "NCPAdapter",
     "RNNLayer",
+    "MLSTMCellAdapter",
     "MeanMap",
     "RecurrentAdapter",
     "RungeKutta4",
+    "SLSTMCellAdapter",
     "SequenceCalls",
     "adapt",
     "describe_adapters",
