@@ -49,6 +49,7 @@ EXTRAS = {
         "ipykernel>=6.29",
         "jupytext>=1.16",
         "myst-nb>=1.1",
+        "sphinx-mathjax-offline>=0.0.2",
         "sphinx>=7",
     ],
     "hf": ["transformers>=4.41"],
