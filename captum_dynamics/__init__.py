@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 from captum_dynamics import solvers
 from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import (
+    ClosedLoop,
     ContinuousAdapter,
     FunctionAdapter,
+    GenerationLoop,
     MeanMap,
     RecurrentAdapter,
     adapt,
     adapt_all,
+    greedy_feedback,
     list_adapters,
     register_adapter,
+    soft_feedback,
 )
 from captum_dynamics.certificates import Certificates, certify
 from captum_dynamics.completeness import CompletenessReport, Verdict
@@ -99,6 +103,7 @@ __all__ = [
     "BranchEnd",
     "Branches",
     "Certificates",
+    "ClosedLoop",
     "CompletenessReport",
     "ContinuousAdapter",
     "ConvergenceWarning",
@@ -113,6 +118,7 @@ __all__ = [
     "FixedPoints",
     "FlowLinearization",
     "FunctionAdapter",
+    "GenerationLoop",
     "Growth",
     "InvariantSubspaces",
     "Kind",
@@ -153,6 +159,7 @@ __all__ = [
     "find_fixed_points",
     "find_slow_points",
     "find_transitions",
+    "greedy_feedback",
     "leading_modes",
     "linearize",
     "linearize_flow",
@@ -164,6 +171,7 @@ __all__ = [
     "mean_input",
     "record",
     "register_adapter",
+    "soft_feedback",
     "solvers",
     "survey_fixed_points",
 ]
