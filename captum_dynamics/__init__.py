@@ -70,6 +70,7 @@ from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_ru
 from captum_dynamics.solvers import Status
 from captum_dynamics.subspaces import InvariantSubspaces
 from captum_dynamics.survey import Survey, survey_fixed_points
+from captum_dynamics.token_points import TokenPoints, find_token_points
 from captum_dynamics.topology import (
     Automaton,
     FixedPointGraph,
@@ -137,6 +138,7 @@ __all__ = [
     "Status",
     "SurrogateWarning",
     "Survey",
+    "TokenPoints",
     "Tracks",
     "Traits",
     "Trajectories",
@@ -158,6 +160,7 @@ __all__ = [
     "find_cycles",
     "find_fixed_points",
     "find_slow_points",
+    "find_token_points",
     "find_transitions",
     "greedy_feedback",
     "leading_modes",
