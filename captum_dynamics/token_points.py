@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import Counts, Mask, PerPoint, States
 from captum_dynamics.adapters import ClosedLoop, TokenFeedback
 from captum_dynamics.fixed_points import FixedPoints, find_fixed_points
 from captum_dynamics.solvers import Solver
+
+Asked = Int[Tensor, " m"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +48,7 @@ class TokenPoints:
 def find_token_points(
     loop: ClosedLoop,
     initial_states: States,
-    tokens: Counts | None = None,
+    tokens: Asked | None = None,
     *,
     solver: Solver | None = None,
     show_progress: bool = False,
@@ -106,7 +110,7 @@ def find_token_points(
     return TokenPoints(found, read, logits.argmax(1), margins.to(layer.dtype))
 
 
-def _chosen(tokens: Counts | None, feedback: TokenFeedback) -> Counts:
+def _chosen(tokens: Asked | None, feedback: TokenFeedback) -> Counts:
     count, device = feedback.inner_dim, feedback.embedding.device
     if tokens is None:
         return torch.arange(count, device=device)
@@ -121,4 +125,4 @@ def _chosen(tokens: Counts | None, feedback: TokenFeedback) -> Counts:
             f"Expected `tokens` from 0 to {count - 1}, got values from "
             f"{int(chosen.min())} to {int(chosen.max())}."
         )
-    return chosen.unique()
+    return torch.tensor(sorted(set(chosen.tolist())), device=device)

@@ -41,11 +41,11 @@ def test_consistent_points_are_exactly_those_where_the_loop_rests(seed: int) -> 
 
 def test_long_runs_of_the_loop_end_on_the_points_that_attract() -> None:
     ends = 0
-    for seed in range(6):
+    for seed in range(3):
         loop = greedy(seed)
         found = cd.find_token_points(loop, starts())
         begun = loop.start(starts(32), loop.feedback(starts(32)))
-        last = loop.rollout(begun, torch.zeros(32, 2000, 0).double())[:, -1]
+        last = loop.rollout(begun, torch.zeros(32, 800, 0).double())[:, -1]
         at_rest = loop.residual(last, NOTHING.expand(32, -1)).norm(dim=-1) < 1e-9
         if not bool(at_rest.any()):
             continue
