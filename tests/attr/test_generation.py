@@ -82,8 +82,9 @@ def test_a_loop_is_recorded_from_its_first_input(name: str) -> None:
     )
 
 
-def test_a_whole_analysis_and_its_graph_run_on_a_loop() -> None:
-    model, given = decoder("gru cell"), nudges()
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_whole_analysis_and_its_graph_run_on_a_loop(name: str) -> None:
+    model, given = decoder(name), nudges()
     found = cd.analyze(model, "loop", given, target=1)
     assert len(found.graph.graph) > 0
     assert "GenerationLoop" in found.summary()
