@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 from captum_dynamics import solvers
 from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import (
+    ClosedLoop,
     ContinuousAdapter,
     FunctionAdapter,
+    GenerationLoop,
     MeanMap,
     RecurrentAdapter,
     adapt,
     adapt_all,
+    greedy_feedback,
     list_adapters,
     register_adapter,
+    soft_feedback,
 )
 from captum_dynamics.certificates import Certificates, certify
 from captum_dynamics.completeness import CompletenessReport, Verdict
@@ -74,6 +78,7 @@ from captum_dynamics.symmetry import (
     Symmetry,
     check_symmetry,
 )
+from captum_dynamics.token_points import TokenPoints, find_token_points
 from captum_dynamics.topology import (
     Automaton,
     FixedPointGraph,
@@ -107,6 +112,7 @@ __all__ = [
     "BranchEnd",
     "Branches",
     "Certificates",
+    "ClosedLoop",
     "CompletenessReport",
     "ContinuousAdapter",
     "ConvergenceWarning",
@@ -121,6 +127,7 @@ __all__ = [
     "FixedPoints",
     "FlowLinearization",
     "FunctionAdapter",
+    "GenerationLoop",
     "Growth",
     "InvariantSubspaces",
     "Kind",
@@ -143,6 +150,7 @@ __all__ = [
     "SurrogateWarning",
     "Survey",
     "Symmetry",
+    "TokenPoints",
     "Tracks",
     "Traits",
     "Trajectories",
@@ -166,7 +174,9 @@ __all__ = [
     "find_fixed_points",
     "find_orbits",
     "find_slow_points",
+    "find_token_points",
     "find_transitions",
+    "greedy_feedback",
     "leading_modes",
     "linearize",
     "linearize_flow",
@@ -178,6 +188,7 @@ __all__ = [
     "mean_input",
     "record",
     "register_adapter",
+    "soft_feedback",
     "solvers",
     "survey_fixed_points",
 ]

@@ -44,6 +44,7 @@ RANKS = (
         "cycles",
         "long_runs",
         "lyapunov",
+        "token_points",
     ),
     ("completeness", "certificates", "enumeration", "regimes", "flow"),
     ("survey", "topology"),

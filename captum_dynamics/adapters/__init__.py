@@ -18,13 +18,23 @@ from captum_dynamics.adapters._registry import (
     recurrent_layers,
     register_adapter,
 )
+from captum_dynamics.adapters.closed_loop import ClosedLoop
 from captum_dynamics.adapters.continuous import (
     ContinuousAdapter,
     Euler,
     Integrator,
     RungeKutta4,
 )
+from captum_dynamics.adapters.feedback import (
+    Feedback,
+    GreedyFeedback,
+    SoftFeedback,
+    TokenFeedback,
+    greedy_feedback,
+    soft_feedback,
+)
 from captum_dynamics.adapters.function import FunctionAdapter
+from captum_dynamics.adapters.generation import GenerationLoop
 from captum_dynamics.adapters.gru import GRULayer
 from captum_dynamics.adapters.huggingface import CachedLayer, CachedModel
 from captum_dynamics.adapters.lstm import LSTMLayer
@@ -40,10 +50,14 @@ __all__ = [
     "Call",
     "CallConvention",
     "CellCalls",
+    "ClosedLoop",
     "ContinuousAdapter",
     "Euler",
+    "Feedback",
     "FunctionAdapter",
     "GRULayer",
+    "GenerationLoop",
+    "GreedyFeedback",
     "Integrator",
     "LSTMLayer",
     "LayerReading",
@@ -55,12 +69,16 @@ __all__ = [
     "RungeKutta4",
     "SLSTMCellAdapter",
     "SequenceCalls",
+    "SoftFeedback",
+    "TokenFeedback",
     "adapt",
     "describe_adapters",
     "adapt_all",
     "find_layer",
+    "greedy_feedback",
     "inspect_layers",
     "list_adapters",
     "recurrent_layers",
     "register_adapter",
+    "soft_feedback",
 ]
