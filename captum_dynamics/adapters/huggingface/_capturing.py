@@ -20,7 +20,7 @@ from captum_dynamics.adapters.huggingface._decoding import (
     double,
     in_double,
 )
-from captum_dynamics.adapters.huggingface._hosts import embedding_of
+from captum_dynamics.adapters.huggingface._hosts import embedding_of, new_cache
 from captum_dynamics.adapters.huggingface._slots import Path, Slot, tensors_in
 
 # How layers and models name what they read, and models what they keep.
@@ -54,23 +54,24 @@ def capture(host: nn.Module, layer: nn.Module, context: Tensor) -> DecodingStep:
     """
     own, ours = private_copy(host, layer)
     one, two = (_decode(own, ours, context.expand(n, -1), layer) for n in (1, 2))
-    written = [path for path in one.before if _is_state(path, one)]
-    if not written:
+    held = {
+        path: Held(double(value), path, _axis_of_rows(value, two.before.get(path)))
+        for path, value in one.before.items()
+    }
+    states = tuple(
+        part for h in held.values() if _is_state(h.path, one) for part in _parts(h, one)
+    )
+    if not states:
         raise refuse(
             layer,
             "a step of it writes nothing that keeps its size: it has no recurrent "
             "state (keys and values of attention grow, and are none).",
         )
-    read = _input_path(layer, one.call)
-    held = {
-        path: Held(double(value), path, _axis_of_rows(value, two.before.get(path)))
-        for path, value in one.before.items()
-    }
-    call = one.call
+    call, read = one.call, _input_path(layer, one.call)
     for path in tensors_in(call):
         Slot(call, path).write(held[path].value)
+    written = {h.path for h in states}
     others = tuple(h for p, h in held.items() if p not in written and p != read)
-    states = tuple(held[path] for path in written)
     attends = any(_grew(path, one) for path in one.before)
     return DecodingStep(in_double(ours), call, states, held[read], others, attends)
 
@@ -91,13 +92,18 @@ def _decode(
     """Let the model read a context, and see what the layer does in the next step."""
     embedded = embedding_of(host)(context)
     places = torch.arange(context.shape[1], device=context.device)
-    kept = _run(host, embedded, places)
-    name = next((n for n in _CACHES if kept.get(n) is not None), None)
-    if name is None:
+    known = inspect.signature(host.forward).parameters
+    name = next((name for name in _CACHES if name in known), None)
+    kept = None if name is None else _run(host, embedded, places).get(name)
+    if name is not None and kept is None:
+        # Some models use a cache, but want the caller to make it.
+        kept = new_cache(host, len(embedded))
+        _run(host, embedded, places, **{name: kept})
+    if name is None or kept is None:
         raise refuse(named, f"{type(host).__name__} keeps no cache when it decodes.")
     seen: list[_Seen] = []
     with _watched(layer, seen):
-        _run(host, embedded[:, -1:], places[-1:] + 1, **{name: kept[name]})
+        _run(host, embedded[:, -1:], places[-1:] + 1, **{name: kept})
     if len(seen) != 1:
         raise refuse(
             named, f"it is called {len(seen)} times in one step of decoding, not once."
@@ -153,6 +159,15 @@ def _is_state(path: Path, seen: _Seen) -> bool:
     if new is None or not old.is_floating_point() or old.shape != new.shape:
         return False
     return not torch.equal(old, new)
+
+
+def _parts(held: Held, seen: _Seen) -> list[Held]:
+    """The layers that a call writes, where a tensor stacks layers in front of rows."""
+    if held.axis != 1:
+        return [held]
+    old, new = seen.before[held.path], seen.after[held.path]
+    written = (old != new).flatten(1).any(1).nonzero()[:, 0].tolist()
+    return [Held(held.value[i], (*held.path, i), 0) for i in written]
 
 
 def _grew(path: Path, seen: _Seen) -> bool:

@@ -96,7 +96,7 @@ class DecodingStep:
         with restored(self.layer):
             for slot, held in zip(slots, self.states, strict=True):
                 slot.write(memo[id(held.value)])
-            with DoublePrecision(), FunctionalWrites(slots):
+            with DoublePrecision(), FunctionalWrites(slot.whole for slot in slots):
                 output = self.layer(*call["args"], **call["kwargs"])
             new = {
                 held.path: held.to_rows(slot.read())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 import torch
@@ -48,6 +49,32 @@ def beginning(host: nn.Module) -> Tensor:
     token = getattr(config, "bos_token_id", None) or 0
     device = next(host.parameters()).device
     return torch.full((1, _BEGINNING), token % config.vocab_size, device=device)
+
+
+def new_cache(host: nn.Module, rows: int) -> Any:
+    """An empty cache of the class that a model's own source file defines, or None.
+
+    Before transformers 5 several hybrids only use a cache that `generate` made.
+    """
+    source = vars(sys.modules[type(host).__module__])
+    kinds = [
+        kind
+        for name, kind in source.items()
+        if name.endswith("Cache") and kind.__module__ == type(host).__module__
+    ]
+    if len(kinds) != 1:
+        return None
+    config: Any = host.config
+    parameter = next(host.parameters())
+    given = {
+        "config": config,
+        "batch_size": rows,
+        "dtype": parameter.dtype,
+        "device": parameter.device,
+        "devices": [parameter.device] * config.num_hidden_layers,
+    }
+    known = inspect.signature(kinds[0]).parameters
+    return kinds[0](**{name: given[name] for name in given if name in known})
 
 
 def _decodes(model: nn.Module) -> bool:
