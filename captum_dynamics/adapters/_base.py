@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -48,6 +49,9 @@ class CallConvention(ABC):
     backward: bool = False
     """Whether sequences are read from their last step, padding first."""
 
+    begins_empty: bool = True
+    """Whether a sequence has nothing before it, as of attention alone it may have."""
+
     @abstractmethod
     def read(
         self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -73,6 +77,19 @@ class CallConvention(ABC):
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Arguments by which the layer reads on from its own `output`, or None."""
         return None
+
+    def after_context(
+        self, dynamics: DynamicsMap, layer: nn.Module, inputs: InputSequences
+    ) -> tuple[Call, Any]:
+        """A call of one step after what a map holds fixed, and the layer's output.
+
+        Only of a layer whose sequences do not begin with nothing before them.
+        """
+        raise NotImplementedError
+
+    def precisely(self, layer: nn.Module) -> AbstractContextManager[Any]:
+        """A block in which a layer in float64 computes in float64 all the way."""
+        return nullcontext()
 
     @abstractmethod
     def write(

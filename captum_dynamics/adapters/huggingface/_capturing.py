@@ -20,6 +20,7 @@ from captum_dynamics.adapters.huggingface._decoding import (
     double,
     in_double,
 )
+from captum_dynamics.adapters.huggingface._functional import precision_of
 from captum_dynamics.adapters.huggingface._hosts import embedding_of, new_cache
 from captum_dynamics.adapters.huggingface._slots import Path, Slot, tensors_in
 
@@ -53,7 +54,7 @@ def capture(host: nn.Module, layer: nn.Module, context: Tensor) -> DecodingStep:
         UnsupportedLayerError: the layer keeps no state of fixed size.
     """
     own, ours = private_copy(host, layer)
-    one, two = (_decode(own, ours, context.expand(n, -1), layer) for n in (1, 2))
+    one, two = (_watch(own, ours, context.expand(n, -1)) for n in (1, 2))
     held = {
         path: Held(double(value), path, _axis_of_rows(value, two.before.get(path)))
         for path, value in one.before.items()
@@ -80,35 +81,54 @@ def private_copy(host: nn.Module, layer: nn.Module) -> tuple[nn.Module, nn.Modul
     """A copy of a model, sharing its parameters, to be evaluated; and its layer."""
     memo: dict[int, Any] = {id(p): p for p in host.parameters()}
     own = copy.deepcopy(host, memo).eval()
-    if hasattr(own, "set_attn_implementation"):
-        own.set_attn_implementation("eager")  # type: ignore[operator]
+    # Fused kernels know no forward mode; those of experts, no float64 either.
+    for name, kind in (("attn", "eager"), ("experts", "batched_mm")):
+        choose = getattr(own, f"set_{name}_implementation", None)
+        if choose is not None:
+            choose(kind)
     path = next(name for name, module in host.named_modules() if module is layer)
     return own, own.get_submodule(path)
 
 
-def _decode(
-    host: nn.Module, layer: nn.Module, context: Tensor, named: nn.Module
-) -> _Seen:
-    """Let the model read a context, and see what the layer does in the next step."""
+def decode(host: nn.Module, context: Tensor, inputs: Tensor) -> Any:
+    """What a model gives out for inputs (n, 1, k) after a context of ids (n, t)."""
+    return _run(host, inputs, _after(context), **_read(host, context))
+
+
+def _watch(host: nn.Module, layer: nn.Module, context: Tensor) -> _Seen:
+    """The call of a layer in the step after a context, whose last id comes again."""
+    seen: list[_Seen] = []
+    with precision_of(host):
+        cache = _read(host, context)
+        again = embedding_of(host)(context[:, -1:])
+        with _watched(layer, seen):
+            _run(host, again, _after(context), **cache)
+    if len(seen) != 1:
+        raise refuse(
+            layer, f"it is called {len(seen)} times in one step of decoding, not once."
+        )
+    return seen[0]
+
+
+def _read(host: nn.Module, context: Tensor) -> dict[str, Any]:
+    """The cache that a model keeps of a context, by its name."""
     embedded = embedding_of(host)(context)
     places = torch.arange(context.shape[1], device=context.device)
     known = inspect.signature(host.forward).parameters
-    name = next((name for name in _CACHES if name in known), None)
-    kept = None if name is None else _run(host, embedded, places).get(name)
-    if name is not None and kept is None:
-        # Some models use a cache, but want the caller to make it.
-        kept = new_cache(host, len(embedded))
-        _run(host, embedded, places, **{name: kept})
-    if name is None or kept is None:
-        raise refuse(named, f"{type(host).__name__} keeps no cache when it decodes.")
-    seen: list[_Seen] = []
-    with _watched(layer, seen):
-        _run(host, embedded[:, -1:], places[-1:] + 1, **{name: kept})
-    if len(seen) != 1:
-        raise refuse(
-            named, f"it is called {len(seen)} times in one step of decoding, not once."
-        )
-    return seen[0]
+    for name in (name for name in _CACHES if name in known):
+        kept = _run(host, embedded, places).get(name)
+        if kept is None:
+            # Some models use a cache, but want the caller to make it.
+            kept = new_cache(host, len(context))
+            _run(host, embedded, places, **{name: kept})
+        if kept is not None:
+            return {name: kept}
+    raise refuse(host, "it keeps no cache when it decodes.")
+
+
+def _after(context: Tensor) -> Tensor:
+    """Position (1,) of what comes after a context."""
+    return torch.tensor([context.shape[1]], device=context.device)
 
 
 def _run(host: nn.Module, embedded: Tensor, places: Tensor, **cache: Any) -> Any:

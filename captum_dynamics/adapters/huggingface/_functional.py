@@ -8,11 +8,12 @@ goes to the place of the tensor in the cache, and later reads see it there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from captum_dynamics.adapters.huggingface._slots import Slot
@@ -132,6 +133,12 @@ class DoublePrecision(TorchFunctionMode):
         if isinstance(result, Tensor) and result.dtype in _LOW:
             return result.double()
         return result
+
+
+def precision_of(layer: nn.Module) -> AbstractContextManager[Any]:
+    """DoublePrecision where a layer is in float64; else nothing."""
+    kinds = {parameter.dtype for parameter in layer.parameters()}
+    return DoublePrecision() if torch.float64 in kinds else nullcontext()
 
 
 def _writes(name: str) -> bool:

@@ -32,7 +32,8 @@ class Slot:
         """What stands there now."""
         value = self.root
         for key in self.path:
-            value = value[key] if isinstance(value, Tensor) else _children(value)[key]
+            held: Any = value if isinstance(value, Tensor) else _children(value)
+            value = held[key]
         return value
 
     @property

@@ -93,9 +93,14 @@ class CachedLayer(RecurrentAdapter):
                 "it is read while its model decodes, and no model of transformers "
                 "holds it; give the model, which must be a module, and the layer.",
             )
-        step = capture(host, layer, beginning(host) if context is None else context)
-        embedding = embedding_of(host) if layer is host else None
-        calls = CacheCalls(layer, step.read.path[-1], embedding)
+        before = beginning(host) if context is None else context
+        step = capture(host, layer, before)
+        calls = CacheCalls(
+            layer,
+            step.read.path[-1],
+            embedding=embedding_of(host) if layer is host else None,
+            context=before if step.attends else None,
+        )
         return cls(step, cls.coordinates_of(step), calls)
 
     @classmethod
@@ -119,6 +124,12 @@ class CachedLayer(RecurrentAdapter):
     def attends(self) -> bool:
         """Whether a step reads keys and values, which the map holds fixed."""
         return self._decoding.attends
+
+    @property
+    def context_state(self) -> States:
+        """The state (1, d) in which the context left the layer."""
+        tensors = {h.path: h.to_rows(h.value) for h in self._decoding.states}
+        return self._coordinates.flat(tensors)
 
     @property
     def with_output(self) -> RecurrentAdapter:
