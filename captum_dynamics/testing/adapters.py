@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -164,12 +163,13 @@ def _layer_inputs(
     calls: list[Hooked],
 ) -> InputSequences:
     """What the layer itself read, (n, t, k), which a level above the first does not."""
-    whole = adapter
-    # What attends is no level of a stack, and adapting it again would warn again.
-    if adapter.calls.begins_empty:
-        # A step of the user's own is found by no look-up.
-        with suppress(AdapterNotFoundError):
-            whole = adapt_whole(layer, model)
+    if not adapter.calls.begins_empty:
+        args, kwargs, _ = calls[-1]
+        return adapter.calls.read(adapter, args, kwargs).inputs.to(_dtype(calls))
+    try:
+        whole = adapt_whole(layer, model)
+    except AdapterNotFoundError:  # a step of the user's own
+        whole = adapter
     return read_calls(whole, calls).inputs.to(_dtype(calls))
 
 

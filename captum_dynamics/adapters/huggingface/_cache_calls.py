@@ -121,9 +121,15 @@ class CacheCalls(CallConvention):
     def write(
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
     ) -> Any:
-        """The output that the layer gives on the way to states (n, t, d)."""
-        given = dynamics.outputs(states, call)  # type: ignore[attr-defined]
-        return _with_first(output, given.to(first_tensor(output).dtype))
+        """The output that the layer gives on the way to states (n, t, d).
+
+        What it gives for padding after the end of a sequence stays as it is.
+        """
+        own = first_tensor(output)
+        given = dynamics.outputs(states, call).to(own.dtype)  # type: ignore[attr-defined]
+        steps = torch.arange(given.shape[1], device=given.device)
+        read = steps < call.lengths[:, None]
+        return _with_first(output, torch.where(read[..., None], given, own))
 
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         return {**dict(zip(self._names, args, strict=False)), **kwargs}

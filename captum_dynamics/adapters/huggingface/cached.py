@@ -25,7 +25,12 @@ from captum_dynamics.adapters.huggingface._coordinates import (
     layer_order,
 )
 from captum_dynamics.adapters.huggingface._decoding import DecodingStep
-from captum_dynamics.adapters.huggingface._hosts import beginning, embedding_of, host_of
+from captum_dynamics.adapters.huggingface._hosts import (
+    beginning,
+    checked_context,
+    embedding_of,
+    host_of,
+)
 from captum_dynamics.layout import StateLayout
 
 # Second differences of an affine map vanish to rounding; those of others do not.
@@ -78,6 +83,7 @@ class CachedLayer(RecurrentAdapter):
         Raises:
             UnsupportedLayerError: no model of transformers holds it, or it has no
                 recurrent state.
+            ValueError: `context` are no ids (1, t) of the model.
         """
         if layer_index is not None:
             raise ValueError(
@@ -93,7 +99,7 @@ class CachedLayer(RecurrentAdapter):
                 "it is read while its model decodes, and no model of transformers "
                 "holds it; give the model, which must be a module, and the layer.",
             )
-        before = beginning(host) if context is None else context
+        before = beginning(host) if context is None else checked_context(host, context)
         step = capture(host, layer, before)
         calls = CacheCalls(
             layer,
