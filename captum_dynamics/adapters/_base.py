@@ -114,6 +114,9 @@ class RecurrentAdapter(DynamicsMap):
     of_model: bool = False
     """Whether it reads a whole model, whose layers can be read one by one too."""
 
+    runs_model: bool = False
+    """Whether it reads a layer by running its model; layers alike are read alike."""
+
     one_map: bool = True
     """Whether one map makes all states; a bidirectional layer has several."""
 

@@ -53,6 +53,7 @@ class CachedLayer(RecurrentAdapter):
     """
 
     supported = "transformers>=4.57"
+    runs_model = True
 
     def __init__(
         self, step: DecodingStep, coordinates: Coordinates, calls: CacheCalls

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import captum_dynamics as cd
 from captum_dynamics.adapters.huggingface import CachedLayer
+from captum_dynamics.adapters.huggingface._hosts import body_of
 from captum_dynamics.attr import DynamicsAttribution
 from captum_dynamics.testing import TINY_MODELS, verify
 from captum_dynamics.testing._fingerprint import changes, fingerprint
@@ -61,7 +62,7 @@ def tensors(held: Any) -> Iterator[Tensor]:
 
 
 def test_bamba_depends_on_how_much_it_has_read(bamba: nn.Module) -> None:
-    body = bamba.base_model
+    body = body_of(bamba)
     ids = BAMBA.inputs(1, 21)["input_ids"]
     outputs = {}
     for length in (8, 20):
@@ -148,12 +149,13 @@ def test_runs_of_a_model_that_attends_are_refused(bamba: nn.Module) -> None:
 
     adapter = adapted(bamba)
     with pytest.raises(ValueError, match="keys and values of a context fixed"):
-        cd.record(bamba, bamba.base_model, BAMBA.inputs(2, 4), dynamics=adapter)
+        cd.record(bamba, body_of(bamba), BAMBA.inputs(2, 4), dynamics=adapter)
+    with pytest.warns(cd.AdapterWarning, match="keys and values"):
+        method = DynamicsAttribution(Host(), body_of(bamba))
     with (
         pytest.warns(cd.AdapterWarning, match="keys and values"),
         pytest.raises(ValueError, match="keys and values of a context fixed"),
     ):
-        method = DynamicsAttribution(Host(), bamba.base_model)  # type: ignore[arg-type]
         method.attribute(torch.ones(2, 4, 16), target=3)
 
 

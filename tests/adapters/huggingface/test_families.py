@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import captum_dynamics as cd
 from captum_dynamics.adapters.huggingface import CachedLayer
+from captum_dynamics.adapters.huggingface._hosts import body_of
 from captum_dynamics.testing import TINY_MODELS, TinyModel, verify
 
 transformers = pytest.importorskip("transformers", reason="transformers is not there")
@@ -74,7 +75,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 @torch.no_grad()
 def next_output(family: TinyModel, model: nn.Module, ids: Tensor) -> Tensor:
     """What the body of a model gives for the last id, its cache holding the others."""
-    body, name = model.base_model, family.cache_name(model)
+    body, name = body_of(model), family.cache_name(model) or ""
     cache = family.new_cache(model, len(ids))
     known = signature(body.forward).parameters
     for start, stop in ((0, ids.shape[1] - 1), (ids.shape[1] - 1, ids.shape[1])):
@@ -112,7 +113,7 @@ def test_a_mixer_passes_all_checks(name: str, dtype: torch.dtype) -> None:
 def test_a_whole_model_that_attends_passes_all_checks(name: str) -> None:
     family, model = built(name, torch.float64)
     adapter = adapted(model)
-    body = model.base_model
+    body = body_of(model)
     report = verify(adapter, model, family.inputs(2, 6), layer=body)
     assert report.passed, report.table()
     (row,) = [row for row in report.rows if row.check.startswith("1 ")]
