@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,13 +103,23 @@ class DecodingStep:
                 Slot(call, held.path).write(memo[id(held.value)])
             for slot, held in zip(slots, self.states, strict=True):
                 slot.write(memo[id(held.value)])
-            with DoublePrecision(), FunctionalWrites(slots):
+            writes = FunctionalWrites(slot.whole for slot in slots)
+            with _plain_attention(), DoublePrecision(), writes:
                 output = self.layer(*call["args"], **call["kwargs"])
             new = {
                 held.path: held.to_rows(slot.read())
                 for slot, held in zip(slots, self.states, strict=True)
             }
         return new, first_tensor(output)
+
+
+def _plain_attention() -> AbstractContextManager[None]:
+    """Attention in plain operations, as fused ones know no forward mode."""
+    # Asked for here, as torch 2.2 has none of it and may have no transformers.
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return plain
 
 
 def attribute_tensors(layer: nn.Module) -> dict[Path, Tensor]:

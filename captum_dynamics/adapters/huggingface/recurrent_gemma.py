@@ -13,7 +13,6 @@ from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from captum_dynamics._typing import Inputs, Outputs, States
 from captum_dynamics.adapters._registry import register_adapter
@@ -131,10 +130,9 @@ def differentiable(layer: nn.Module) -> Iterator[None]:
         stack.enter_context(patch.object(source, "SqrtBoundDerivative", root))
         old = getattr(source, "RecurrentGemmaSdpaAttention", None)
         if old is not None:
-            # Before version 5: of keys and values no gradient, and one fast kernel.
+            # Before version 5 keys and values have no gradient.
             update = inspect.unwrap(old._update_cache)
             stack.enter_context(patch.object(old, "_update_cache", update))
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
         yield
 
 
@@ -156,22 +154,10 @@ def _capture(host: nn.Module, layer: nn.Module, context: Tensor) -> DecodingStep
         layer,
         context,
         is_state=lambda path: path[-1] in _STATES,
-        make_cache=_make_cache,
     )
     # Before version 5 keys do not grow: there is room for a whole window of them.
     windowed = any(held.path[-1] == "key_states" for held in step.others)
     return replace(step, attends=step.attends or windowed)
-
-
-def _make_cache(host: nn.Module) -> dict[str, Any]:
-    """Of keys and values alone; older versions keep those in attributes too."""
-    known = inspect.signature(host.forward).parameters
-    name = next((n for n in ("cache", "past_key_values") if n in known), None)
-    if name is None:
-        return {}
-    source: Any = sys.modules[type(host).__module__]
-    config: Any = host.config
-    return {name: source.DynamicCache(config=config)}
 
 
 def _at_start(step: DecodingStep) -> DecodingStep:

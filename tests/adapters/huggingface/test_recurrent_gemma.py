@@ -47,6 +47,13 @@ def test_the_recurrent_block_passes_all_checks(model: nn.Module) -> None:
     assert report.passed, report.table()
 
 
+def test_the_whole_model_passes_the_checks_after_a_context(model: nn.Module) -> None:
+    with pytest.warns(cd.AdapterWarning, match="no state"):
+        adapter = cd.adapt(model, MODEL)
+    report = verify(adapter, model, FAMILY.inputs(3, 6), layer=MODEL)
+    assert report.passed, report.table()
+
+
 @torch.no_grad()
 def test_the_first_token_is_read_whole_and_the_others_scaled(model: nn.Module) -> None:
     adapter = cd.adapt(model, LAYER)
