@@ -13,6 +13,7 @@ from captum_dynamics.solvers.levenberg_marquardt import LevenbergMarquardt
 from captum_dynamics.solvers.mixed_precision import MixedPrecision
 from captum_dynamics.solvers.newton import Newton
 from captum_dynamics.solvers.piecewise_linear import PiecewiseLinear
+from captum_dynamics.solvers.reduced import Reduced
 
 __all__ = [
     "Cascade",
@@ -26,6 +27,7 @@ __all__ = [
     "Newton",
     "NewtonKrylov",
     "PiecewiseLinear",
+    "Reduced",
     "Solution",
     "Solver",
     "Status",

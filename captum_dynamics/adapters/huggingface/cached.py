@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from captum_dynamics._typing import (
 )
 from captum_dynamics.adapters._base import Call, RecurrentAdapter, no_direction, refuse
 from captum_dynamics.adapters._registry import register_reader
+from captum_dynamics.adapters._settled import is_affine, settled
 from captum_dynamics.adapters._with_output import WithOutput
 from captum_dynamics.adapters.huggingface._cache_calls import CacheCalls
 from captum_dynamics.adapters.huggingface._capturing import capture
@@ -26,10 +28,8 @@ from captum_dynamics.adapters.huggingface._coordinates import (
 )
 from captum_dynamics.adapters.huggingface._decoding import DecodingStep
 from captum_dynamics.adapters.huggingface._hosts import beginning, embedding_of, host_of
+from captum_dynamics.dynamics import Reduction
 from captum_dynamics.layout import StateLayout
-
-# Second differences of an affine map vanish to rounding; those of others do not.
-_ROUNDING = 1e-9
 
 
 @register_reader
@@ -56,7 +56,7 @@ class CachedLayer(RecurrentAdapter):
         self._decoding = step
         self._coordinates = coordinates
         self.calls = calls
-        self.traits = replace(self.traits, affine_in_state=self._is_affine())
+        self.traits = replace(self.traits, affine_in_state=is_affine(self))
 
     @classmethod
     def can_read(cls, model: nn.Module, layer: nn.Module) -> bool:
@@ -115,6 +115,11 @@ class CachedLayer(RecurrentAdapter):
     def device(self) -> torch.device:
         return self._decoding.read.value.device
 
+    @cached_property
+    def reduction(self) -> Reduction | None:
+        """The map of what is no window of inputs, with the windows at rest."""
+        return settled(self)
+
     @property
     def attends(self) -> bool:
         """Whether a step reads keys and values, which the map holds fixed."""
@@ -140,18 +145,3 @@ class CachedLayer(RecurrentAdapter):
         before = torch.cat([call.initial_states[:, None], states[:, :-1]], dim=1)
         _, given = self.advance(before.flatten(0, 1), call.inputs.flatten(0, 1))
         return given.reshape(*states.shape[:2], -1)
-
-    @torch.no_grad()
-    def _is_affine(self) -> bool:
-        """Whether the second difference along a line vanishes, for some inputs."""
-        generator = torch.Generator().manual_seed(0)
-        inputs, states, lines = (
-            torch.randn(2, width, generator=generator, dtype=torch.float64)
-            for width in (self.input_dim, self.state_dim, self.state_dim)
-        )
-        inputs, states, lines = (v.to(self.device) for v in (inputs, states, lines))
-        at, ahead, behind = (
-            self.step(states + share * lines, inputs) for share in (0.0, 2.0, -1.0)
-        )
-        bend = (ahead - 3 * at + 2 * behind).norm()
-        return bool(bend <= _ROUNDING * (1 + ahead.norm() + behind.norm()))
