@@ -60,7 +60,8 @@ def leading_modes(
     """Work out the slowest modes of fixed or slow points.
 
     Up to 1,000 dimensions by a full eigendecomposition, above by Arnoldi's method on
-    products with J, which is never formed.
+    products with J, which is never formed. Where the structure of J gives the modes,
+    as a diagonal does, they are read off.
 
     Args:
         dynamics: the map the points belong to.
@@ -95,7 +96,8 @@ def leading_modes(
     rows = torch.arange(len(states), device=states.device)
     dense = states.shape[1] <= max(LARGEST_DENSE, count + 1)
     few = _dense if dense else partial(_arnoldi, like=states[:1])
-    parts = [few(tangent.select(row[None]), count) for row in rows]
+    single = (tangent.select(row[None]) for row in rows)
+    parts = [one.leading(count) or few(one, count) for one in single]
     values, right, left = (torch.stack(part) for part in zip(*parts, strict=True))
     return LeadingModes(points, values, right, left, slopes)
 

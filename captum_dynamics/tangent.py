@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from torch import Tensor
 
 from captum_dynamics import _linalg
 from captum_dynamics._typing import Inputs, Jacobians, States
+
+Solves = tuple[Callable[[States], States], Callable[[States], States]]
+"""v -> (I - J)^-1 v and v -> v (I - J)^-1 for one v in each row."""
+
+Modes = tuple[Tensor, Tensor, Tensor]
+"""Multipliers (m,), right modes (d, m) and left ones (m, d), of one state."""
 
 
 class TangentMap(ABC):
@@ -36,3 +43,12 @@ class TangentMap(ABC):
         slopes = self.jacobians()
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
         return _linalg.solve(slopes, -residuals, lambda p: self.push(p) - p)
+
+    @property
+    def solves(self) -> Solves | None:
+        """Solutions that the structure of J gives exactly, or None."""
+        return None
+
+    def leading(self, count: int) -> Modes | None:
+        """Leading modes of one state that the structure of J gives, or None."""
+        return None

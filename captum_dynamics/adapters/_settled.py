@@ -41,7 +41,7 @@ class SettledMap(DynamicsMap):
         """Take the parts, and find out whether the map is affine in its state."""
         self._whole = whole
         self._moving = moving
-        self._steps = steps
+        self.steps = steps
         self.traits = replace(whole.traits, affine_in_state=False)
         self.traits = replace(self.traits, affine_in_state=is_affine(self))
 
@@ -62,7 +62,11 @@ class SettledMap(DynamicsMap):
         return self.part(self._whole.step(self.lift(states, inputs), inputs))
 
     def tangent(self, states: States, inputs: Inputs) -> SettledTangent:
-        return SettledTangent(self, self._whole, self.lift(states, inputs), inputs)
+        return self.tangent_at(self.lift(states, inputs), inputs)
+
+    def tangent_at(self, whole: States, inputs: Inputs) -> SettledTangent:
+        """The derivative by what moves at whole states, wherever their windows are."""
+        return SettledTangent(self, self._whole, whole, inputs)
 
     def part(self, whole: States) -> ReducedStates:
         """What moves, of whole states."""
@@ -73,7 +77,7 @@ class SettledMap(DynamicsMap):
         """Whole states, with the windows at rest."""
         width = self._whole.state_dim
         rested = states.new_zeros(len(states), width)
-        for _ in range(self._steps):
+        for _ in range(self.steps):
             rested = self._whole.step(rested, inputs)
         return self._filled(rested, states)
 
@@ -121,19 +125,25 @@ class SettledTangent(TangentMap):
         return self._settled.vjp(self._settled.part(states), inputs, cotangents)
 
     def newton_direction(self, residuals: States) -> States:
-        """Divide by a diagonal; else solve with J where it is small, or by products.
-
-        GMRES ends after as many products as J has different multipliers.
-        """
+        """Divide by a diagonal, where J is one."""
         entries = diagonal(self, residuals)
         if entries is not None:
             return torch.where(residuals == 0, 0.0, residuals / (1 - entries))
-        if residuals.shape[1] <= NARROW:
-            return super().newton_direction(residuals)
-        directions, left = _linalg.gmres(
-            lambda v: self.push(v) - v, -residuals, steps=KRYLOV_DIMS
-        )
-        return torch.where(left[:, None] < ROUNDING, directions, torch.nan)
+        return solve_by_structure(self, residuals)
+
+
+def solve_by_structure(tangent: TangentMap, residuals: States) -> States:
+    """Solve (J - I) p = -g with J where it is small, or else by products.
+
+    GMRES ends after as many products as J has different multipliers, which are few in
+    a gated delta rule.
+    """
+    if residuals.shape[1] <= NARROW:
+        return TangentMap.newton_direction(tangent, residuals)
+    directions, left = _linalg.gmres(
+        lambda v: tangent.push(v) - v, -residuals, steps=KRYLOV_DIMS
+    )
+    return torch.where(left[:, None] < ROUNDING, directions, torch.nan)
 
 
 class Settled(Reduction):

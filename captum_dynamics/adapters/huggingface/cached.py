@@ -17,7 +17,8 @@ from captum_dynamics._typing import (
 )
 from captum_dynamics.adapters._base import Call, RecurrentAdapter, no_direction, refuse
 from captum_dynamics.adapters._registry import register_reader
-from captum_dynamics.adapters._settled import is_affine, settled
+from captum_dynamics.adapters._settled import Settled, is_affine, settled
+from captum_dynamics.adapters._windowed import WindowedTangent
 from captum_dynamics.adapters._with_output import WithOutput
 from captum_dynamics.adapters.huggingface._cache_calls import CacheCalls
 from captum_dynamics.adapters.huggingface._capturing import capture
@@ -30,6 +31,7 @@ from captum_dynamics.adapters.huggingface._decoding import DecodingStep
 from captum_dynamics.adapters.huggingface._hosts import beginning, embedding_of, host_of
 from captum_dynamics.dynamics import Reduction
 from captum_dynamics.layout import StateLayout
+from captum_dynamics.tangent import TangentMap
 
 
 @register_reader
@@ -115,10 +117,17 @@ class CachedLayer(RecurrentAdapter):
     def device(self) -> torch.device:
         return self._decoding.read.value.device
 
-    @cached_property
+    @property
     def reduction(self) -> Reduction | None:
         """The map of what is no window of inputs, with the windows at rest."""
-        return settled(self)
+        return self._settled
+
+    @cached_property
+    def _settled(self) -> Settled | None:
+        return None if self.of_model else settled(self)
+
+    def tangent(self, states: States, inputs: Inputs) -> TangentMap:
+        return WindowedTangent(self, self._settled, states, inputs)
 
     @property
     def attends(self) -> bool:

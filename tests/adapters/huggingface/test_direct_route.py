@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import captum_dynamics as cd
+from captum_dynamics._linalg import smallest_singular_by_solves
 from captum_dynamics.adapters import _settled
 from captum_dynamics.adapters._settled import diagonal, settled
 from captum_dynamics.adapters.huggingface import CachedLayer
@@ -184,3 +185,41 @@ def test_a_multiplier_of_one_is_reported_as_stalled() -> None:
     start = torch.zeros(2, 2, dtype=torch.float64)
     solution = Reduced().solve(reduction.dynamics, start, torch.zeros(2, 0).double())
     assert solution.status.tolist() == [Status.STALLED] * 2
+
+
+@pytest.mark.parametrize("name", ["mamba", "minimax"])
+def test_leading_modes_are_those_of_the_dense_jacobian(
+    layers: dict[str, CachedLayer], name: str
+) -> None:
+    layer = layer_of(name, layers)
+    states, inputs = drawn(layer, rows=1)
+    points = cd.find_fixed_points(layer, states, inputs)
+    modes = cd.leading_modes(layer, points, count=5)
+    (jacobian,) = layer.jacobians(points.states, points.inputs).to(torch.complex128)
+    sizes = torch.linalg.eigvals(jacobian).abs().sort(descending=True).values[:5]
+    assert torch.allclose(modes.eigenvalues[0].abs(), sizes, rtol=1e-10)
+    values, right, left = (
+        modes.eigenvalues[0],
+        modes.right_eigenvectors[0],
+        modes.left_eigenvectors[0],
+    )
+    assert torch.allclose(jacobian @ right, right * values, atol=1e-12)
+    assert torch.allclose(left @ jacobian, values[:, None] * left, atol=1e-12)
+    assert torch.allclose((left * right.T).sum(1).real, torch.ones(5).double())
+
+
+def test_solves_are_those_of_the_dense_jacobian(
+    layers: dict[str, CachedLayer],
+) -> None:
+    layer = layer_of("mamba", layers)
+    states, inputs = drawn(layer)
+    tangent = layer.tangent(states, inputs)
+    assert tangent.solves is not None
+    solve, solve_left = tangent.solves
+    slopes = torch.eye(layer.state_dim) - layer.jacobians(states, inputs)
+    vectors = torch.ones_like(states)
+    assert torch.allclose(solve(vectors), torch.linalg.solve(slopes, vectors))
+    assert torch.allclose(solve_left(vectors), torch.linalg.solve(slopes.mT, vectors))
+    smallest = smallest_singular_by_solves(solve, solve_left, states, rounds=30)
+    wanted = torch.linalg.svdvals(slopes)[:, -1]
+    assert torch.allclose(smallest, wanted, rtol=1e-3)
