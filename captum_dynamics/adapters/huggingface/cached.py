@@ -16,7 +16,7 @@ from captum_dynamics._typing import (
     StateSequences,
 )
 from captum_dynamics.adapters._base import Call, RecurrentAdapter, no_direction, refuse
-from captum_dynamics.adapters._registry import register_reader
+from captum_dynamics.adapters._registry import register_reader, registered_for
 from captum_dynamics.adapters._settled import Settled, is_affine, settled
 from captum_dynamics.adapters._windowed import WindowedTangent
 from captum_dynamics.adapters._with_output import WithOutput
@@ -28,8 +28,10 @@ from captum_dynamics.adapters.huggingface._coordinates import (
     layer_order,
 )
 from captum_dynamics.adapters.huggingface._decoding import DecodingStep
+from captum_dynamics.adapters.huggingface._functional import DoublePrecision
 from captum_dynamics.adapters.huggingface._hosts import beginning, embedding_of, host_of
-from captum_dynamics.dynamics import Reduction
+from captum_dynamics.adapters.huggingface._sections import sections
+from captum_dynamics.dynamics import Reduction, Section
 from captum_dynamics.layout import StateLayout
 from captum_dynamics.tangent import TangentMap
 
@@ -125,6 +127,25 @@ class CachedLayer(RecurrentAdapter):
     @cached_property
     def _settled(self) -> Settled | None:
         return None if self.of_model else settled(self)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Of a model, its recurrent layers; none of a layer."""
+        return self._sections
+
+    @cached_property
+    def _sections(self) -> tuple[Section, ...]:
+        if not self.of_model:
+            return ()
+        host, layers = self._decoding.layer, []
+        with DoublePrecision():
+            for module in host.modules():
+                kind = registered_for(type(module))
+                if kind is None or kind.of_model or not issubclass(kind, CachedLayer):
+                    continue
+                own = kind.from_model(host, module)
+                layers.append((module, own, own._decoding))
+        return sections(self, layers)
 
     def tangent(self, states: States, inputs: Inputs) -> TangentMap:
         return WindowedTangent(self, self._settled, states, inputs)

@@ -1,0 +1,112 @@
+"""Whole models: lower triangular by layers, and solved one layer after the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import captum_dynamics as cd
+from captum_dynamics.adapters import RecurrentAdapter
+from captum_dynamics.solvers import LayerByLayer
+from captum_dynamics.testing import TINY_MODELS
+
+pytest.importorskip("transformers", reason="transformers is not there")
+
+FAMILY = TINY_MODELS["mamba"]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    return FAMILY.build()
+
+
+@pytest.fixture(scope="module")
+def dynamics(model: Any) -> RecurrentAdapter:
+    return cd.adapt(model)
+
+
+@pytest.fixture(scope="module")
+def points(model: Any, dynamics: RecurrentAdapter) -> cd.FixedPoints:
+    embedded = model.get_input_embeddings()(torch.tensor([3, 7])).detach().double()
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, dynamics.state_dim)
+    starts = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return cd.find_fixed_points(dynamics, starts, embedded)
+
+
+@pytest.fixture(scope="module")
+def jacobians(dynamics: RecurrentAdapter, points: cd.FixedPoints) -> Tensor:
+    return dynamics.jacobians(points.states, points.inputs)
+
+
+def test_layers_are_the_sections_of_a_model(dynamics: RecurrentAdapter) -> None:
+    sections = dynamics.sections
+    assert len(sections) == len(dynamics.layout.blocks) / 2 > 1
+    covered = [column for s in sections for column in range(10**6)[s.columns]]
+    assert covered == list(range(dynamics.state_dim))
+
+
+def test_no_layer_hears_of_those_above_it(
+    dynamics: RecurrentAdapter, jacobians: Tensor
+) -> None:
+    for section in dynamics.sections[:-1]:
+        top = section.columns.stop
+        assert not jacobians[:, section.columns, top:].any()
+        assert jacobians[:, top:, section.columns].any()
+
+
+def test_one_sweep_solves_the_model(
+    dynamics: RecurrentAdapter, points: cd.FixedPoints
+) -> None:
+    assert points.converged.all()
+    assert (points.steps <= 2 * len(dynamics.sections)).all()
+    own = dynamics.residual(points.states, points.inputs).norm(dim=-1)
+    assert torch.equal(own, points.residual_norms)
+    assert float(own.max()) < 1e-12
+
+
+def test_the_model_itself_ends_there_on_a_constant_token(
+    model: Any, dynamics: RecurrentAdapter, points: cd.FixedPoints, jacobians: Tensor
+) -> None:
+    steps = 400
+    with torch.no_grad():
+        ids = torch.tensor([[3], [7]]).expand(-1, steps)
+        last = model.double().base_model(input_ids=ids).last_hidden_state[:, -1]
+        model.float()
+        _, given = dynamics.advance(points.states, points.inputs)
+    slowest = float(torch.linalg.eigvals(jacobians).abs().max())
+    assert slowest < 1
+    assert float((last - given).abs().max()) < 1e2 * slowest**steps + 1e-6
+
+
+def test_multipliers_are_those_of_all_layers_together(
+    dynamics: RecurrentAdapter, points: cd.FixedPoints, jacobians: Tensor
+) -> None:
+    modes = cd.leading_modes_by_section(dynamics, points, count=8)
+    found = torch.cat([m.eigenvalues for m in modes], dim=1).abs()
+    found = found.sort(dim=1, descending=True).values[:, :8]
+    wanted = torch.linalg.eigvals(jacobians).abs()
+    wanted = wanted.sort(dim=1, descending=True).values[:, :8]
+    assert torch.allclose(found, wanted, rtol=1e-8)
+
+
+def test_arguments_of_a_model_stay_as_they_are(
+    dynamics: RecurrentAdapter, points: cd.FixedPoints
+) -> None:
+    starts = torch.ones_like(points.states)
+    solution = LayerByLayer().solve(dynamics, starts, points.inputs)
+    assert torch.equal(starts, torch.ones_like(starts))
+    assert torch.allclose(solution.states, points.states, atol=1e-10)
+
+
+def test_a_map_without_sections_is_refused() -> None:
+    gru = cd.adapt(torch.nn.GRU(2, 3))
+    nothing = torch.zeros(1, 3).double(), torch.zeros(1, 2).double()
+    with pytest.raises(ValueError, match="`dynamics` to have sections"):
+        LayerByLayer().solve(gru, *nothing)
+    points = cd.find_fixed_points(gru, *nothing)
+    with pytest.raises(ValueError, match="`dynamics` to be a map of several layers"):
+        cd.leading_modes_by_section(gru, points)
