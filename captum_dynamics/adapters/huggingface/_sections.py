@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from captum_dynamics._typing import Inputs, States
 from captum_dynamics.adapters.huggingface._decoding import DecodingStep
@@ -35,7 +38,14 @@ class Reads:
 
     def __call__(self, states: States, inputs: Inputs) -> Inputs:
         """Inputs (n, k) of the layer, from states and inputs of the model."""
-        seen: list[Tensor] = []
+        with self.watching() as seen:
+            self._whole.step(states, inputs)
+        return seen[0]
+
+    @contextmanager
+    def watching(self) -> Iterator[list[Inputs]]:
+        """What the layer reads while the block lasts."""
+        seen: list[Inputs] = []
 
         def look(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             value = Slot({"args": args, "kwargs": kwargs}, self._read.path).read()
@@ -43,10 +53,9 @@ class Reads:
 
         handle = self._module.register_forward_pre_hook(look, with_kwargs=True)
         try:
-            self._whole.step(states, inputs)
+            yield seen
         finally:
             handle.remove()
-        return seen[0]
 
 
 @torch.no_grad()
@@ -61,29 +70,32 @@ def sections(
         whole: the map of the model.
         layers: its recurrent layers in order, each with its map and its call.
     """
-    found: list[Section] = []
-    blocks = list(whole.layout.blocks)
-    start = 0
-    for module, own, step in layers:
-        sizes = [block.size for block in own.layout.blocks]
-        if [block.size for block in blocks[: len(sizes)]] != sizes:
-            return ()
-        del blocks[: len(sizes)]
-        columns = slice(start, start + own.state_dim)
-        found.append(Section(columns, own, Reads(whole, module, step)))
-        start = columns.stop
-    if blocks or not all(_is_its_own(whole, section) for section in found):
+    sizes = [block.size for _, own, _ in layers for block in own.layout.blocks]
+    if [block.size for block in whole.layout.blocks] != sizes:
         return ()
-    return tuple(found)
+    reads = [Reads(whole, module, step) for module, _, step in layers]
+    ends = list(accumulate(own.state_dim for _, own, _ in layers))
+    found = tuple(
+        Section(slice(end - own.state_dim, end), own, read)
+        for (_, own, _), read, end in zip(layers, reads, ends, strict=True)
+    )
+    return found if _are_all(whole, found, reads) else ()
 
 
-def _is_its_own(whole: DynamicsMap, section: Section) -> bool:
+def _are_all(
+    whole: DynamicsMap, found: Sequence[Section], reads: Sequence[Reads]
+) -> bool:
     generator = torch.Generator().manual_seed(0)
     states, inputs = (
         torch.randn(1, width, generator=generator, dtype=whole.dtype).to(whole.device)
         for width in (whole.state_dim, whole.input_dim)
     )
-    wanted = whole.step(states, inputs)[:, section.columns]
-    read = section.reads(states, inputs)
-    given = section.dynamics.step(states[:, section.columns], read)
-    return bool((given - wanted).norm() <= ROUNDING * (1 + wanted.norm()))
+    with ExitStack() as stack:
+        seen = [stack.enter_context(read.watching()) for read in reads]
+        wanted = whole.step(states, inputs)
+    moved = [
+        section.dynamics.step(states[:, section.columns], read)
+        for section, (read,) in zip(found, seen, strict=True)
+    ]
+    error = (torch.cat(moved, dim=-1) - wanted).norm()
+    return bool(error <= ROUNDING * (1 + wanted.norm()))

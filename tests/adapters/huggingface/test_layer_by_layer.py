@@ -20,7 +20,12 @@ FAMILY = TINY_MODELS["mamba"]
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return FAMILY.build()
+    built: Any = FAMILY.build()
+    with torch.no_grad():
+        for name, parameter in built.named_parameters():
+            if name.endswith("A_log"):
+                parameter.add_(3.0)  # so that it forgets in some hundred steps
+    return built
 
 
 @pytest.fixture(scope="module")
@@ -71,15 +76,15 @@ def test_one_sweep_solves_the_model(
 def test_the_model_itself_ends_there_on_a_constant_token(
     model: Any, dynamics: RecurrentAdapter, points: cd.FixedPoints, jacobians: Tensor
 ) -> None:
-    steps = 400
+    steps = 1500
     with torch.no_grad():
         ids = torch.tensor([[3], [7]]).expand(-1, steps)
-        last = model.double().base_model(input_ids=ids).last_hidden_state[:, -1]
-        model.float()
+        last = model.base_model(input_ids=ids).last_hidden_state[:, -1]
         _, given = dynamics.advance(points.states, points.inputs)
     slowest = float(torch.linalg.eigvals(jacobians).abs().max())
     assert slowest < 1
-    assert float((last - given).abs().max()) < 1e2 * slowest**steps + 1e-6
+    assert 1e2 * slowest**steps < 1e-6  # what is left of the start
+    assert float((last - given).abs().max()) < 1e-5  # the model is in float32
 
 
 def test_multipliers_are_those_of_all_layers_together(
