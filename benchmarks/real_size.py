@@ -110,8 +110,8 @@ def analysed(
     if found is None:
         raise RuntimeError("Expected layers whose recurrence is diagonal.")
     values, _, left = found
-    at = (part.expand(count, -1).contiguous() for part in (own, read))
-    by_input = dynamics.vjp(*at, left.real.contiguous())[1]
+    same = tangent.select(torch.zeros(count, dtype=torch.long))
+    by_input = same.pull(left.real.contiguous())[1]
     singular = torch.linalg.svdvals(by_input)
     return {
         "residual": float(dynamics.residual(own, read).norm()),

@@ -10,8 +10,8 @@ from torch import Tensor
 from captum_dynamics import _linalg
 from captum_dynamics._typing import Inputs, Jacobians, States
 
-Solves = tuple[Callable[[States], States], Callable[[States], States]]
-"""v -> (I - J)^-1 v and v -> v (I - J)^-1 for one v in each row."""
+Solve = Callable[[States, Tensor], States]
+"""(lambda - J)^-1 v, or v (lambda - J)^-1, of v (n, d) and lambda (n, 1)."""
 
 Modes = tuple[Tensor, Tensor, Tensor]
 """Multipliers (m,), right modes (d, m) and left ones (m, d), of one state."""
@@ -45,8 +45,8 @@ class TangentMap(ABC):
         return _linalg.solve(slopes, -residuals, lambda p: self.push(p) - p)
 
     @property
-    def solves(self) -> Solves | None:
-        """Solutions that the structure of J gives exactly, or None."""
+    def resolvents(self) -> tuple[Solve, Solve] | None:
+        """(lambda - J)^-1 v and v (lambda - J)^-1 by the structure of J, or None."""
         return None
 
     def leading(self, count: int) -> Modes | None:

@@ -19,7 +19,7 @@ from captum_dynamics.adapters._settled import (
     solve_by_structure,
 )
 from captum_dynamics.dynamics import DynamicsMap
-from captum_dynamics.tangent import Modes, Solves, TangentMap
+from captum_dynamics.tangent import Modes, Solve, TangentMap
 
 
 class WindowedTangent(TangentMap):
@@ -62,11 +62,11 @@ class WindowedTangent(TangentMap):
     def newton_direction(self, residuals: States) -> States:
         """Solve by the structure where it is seen, else as other maps are."""
         if self._entries is not None:
-            return self._solve(residuals)
+            return self._solve(residuals, torch.ones_like(residuals[:, :1]))
         return solve_by_structure(self, residuals)
 
     @property
-    def solves(self) -> Solves | None:
+    def resolvents(self) -> tuple[Solve, Solve] | None:
         return None if self._entries is None else (self._solve, self._solve_left)
 
     def leading(self, count: int) -> Modes | None:
@@ -101,23 +101,23 @@ class WindowedTangent(TangentMap):
         part = self._settled.restrict(states)
         return diagonal(self._settled.dynamics.tangent_at(states, inputs), part)
 
-    def _solve(self, vectors: States) -> States:
-        """(I - J)^-1 v."""
+    def _solve(self, vectors: States, multipliers: Tensor) -> States:
+        """(lambda - J)^-1 v, by powers of N and a division by lambda - D."""
         rest = self._rest
-        total = power = self._windows(vectors)
+        total = power = self._windows(vectors) / multipliers
         for _ in range(rest.steps):
-            power = self._windows(self.push(power))
+            power = self._windows(self.push(power)) / multipliers
             total = total + power
         driven = rest.part(vectors + self.push(total))
-        return total + rest.among_zeros(self._divided(driven))
+        return total + rest.among_zeros(self._divided(driven, multipliers))
 
-    def _solve_left(self, vectors: States) -> States:
-        """v (I - J)^-1."""
+    def _solve_left(self, vectors: States, multipliers: Tensor) -> States:
+        """v (lambda - J)^-1."""
         rest = self._rest
-        left = rest.among_zeros(self._divided(rest.part(vectors)))
-        total = power = self._windows(vectors + self.pull(left)[0])
+        left = rest.among_zeros(self._divided(rest.part(vectors), multipliers))
+        total = power = self._windows(vectors + self.pull(left)[0]) / multipliers
         for _ in range(rest.steps):
-            power = self._windows(self.pull(power)[0])
+            power = self._windows(self.pull(power)[0]) / multipliers
             total = total + power
         return total + left
 
@@ -127,8 +127,10 @@ class WindowedTangent(TangentMap):
             raise RuntimeError("Expected a layer that has more than windows.")
         return self._settled.dynamics
 
-    def _divided(self, part: ReducedStates) -> ReducedStates:
-        return torch.where(part == 0, 0.0, part / (1 - self._entries))
+    def _divided(self, part: ReducedStates, multipliers: Tensor) -> ReducedStates:
+        if self._entries is None:
+            raise RuntimeError("Expected a diagonal.")
+        return torch.where(part == 0, 0.0, part / (multipliers - self._entries))
 
     def _windows(self, vectors: States) -> States:
         rest = self._rest

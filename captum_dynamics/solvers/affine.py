@@ -71,7 +71,8 @@ def _slope_size(tangent: TangentMap, states: States) -> PerPoint:
     """About the Frobenius norm of J - I, by what it does to a vector of signs."""
     generator = torch.Generator().manual_seed(0)
     signs = torch.randint(2, states.shape, generator=generator).to(states) * 2 - 1
-    return (tangent.push(signs) - signs).norm(dim=1)
+    size: PerPoint = (tangent.push(signs) - signs).norm(dim=1)
+    return size
 
 
 def _check_affine(

@@ -60,7 +60,7 @@ class Reads:
 
 @torch.no_grad()
 def sections(
-    whole: DynamicsMap, layers: list[tuple[nn.Module, DynamicsMap, DecodingStep]]
+    whole: DynamicsMap, layers: Sequence[tuple[nn.Module, DynamicsMap, DecodingStep]]
 ) -> tuple[Section, ...]:
     """The layers of a model by their columns of its state, if these are all of it.
 

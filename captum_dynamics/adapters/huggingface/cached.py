@@ -16,6 +16,7 @@ from captum_dynamics._typing import (
     StateSequences,
 )
 from captum_dynamics.adapters._base import Call, RecurrentAdapter, no_direction, refuse
+from captum_dynamics.adapters._layered import LayeredTangent
 from captum_dynamics.adapters._registry import register_reader, registered_for
 from captum_dynamics.adapters._settled import Settled, is_affine, settled
 from captum_dynamics.adapters._windowed import WindowedTangent
@@ -148,6 +149,8 @@ class CachedLayer(RecurrentAdapter):
         return sections(self, layers)
 
     def tangent(self, states: States, inputs: Inputs) -> TangentMap:
+        if self.sections:
+            return LayeredTangent(self, states, inputs)
         return WindowedTangent(self, self._settled, states, inputs)
 
     @property

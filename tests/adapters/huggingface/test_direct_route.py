@@ -57,7 +57,8 @@ def solved_by_hand(layer: CachedLayer, one_input: Tensor) -> Tensor:
     at = layer.step(rest, one_input)
     moved = layer.step(rest + units, one_input.expand(len(units), -1)) - at
     slopes = torch.eye(len(units), dtype=torch.float64) - moved.T
-    return rest + torch.linalg.solve(slopes, (at - rest)[0])
+    step: Tensor = torch.linalg.solve(slopes, (at - rest)[0])
+    return rest + step
 
 
 @pytest.mark.parametrize("name", DIAGONAL + FULL + SHORT)
@@ -214,8 +215,16 @@ def test_solves_are_those_of_the_dense_jacobian(
     layer = layer_of("mamba", layers)
     states, inputs = drawn(layer)
     tangent = layer.tangent(states, inputs)
-    assert tangent.solves is not None
-    solve, solve_left = tangent.solves
+    assert tangent.resolvents is not None
+    one = torch.ones(2, 1, dtype=torch.float64)
+    by_lambda, left_by_lambda = tangent.resolvents
+
+    def solve(vectors: Tensor) -> Tensor:
+        return by_lambda(vectors, one)
+
+    def solve_left(vectors: Tensor) -> Tensor:
+        return left_by_lambda(vectors, one)
+
     slopes = torch.eye(layer.state_dim) - layer.jacobians(states, inputs)
     vectors = torch.ones_like(states)
     assert torch.allclose(solve(vectors), torch.linalg.solve(slopes, vectors))

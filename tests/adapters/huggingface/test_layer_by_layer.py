@@ -98,6 +98,41 @@ def test_multipliers_are_those_of_all_layers_together(
     assert torch.allclose(found, wanted, rtol=1e-8)
 
 
+def test_modes_of_the_model_reach_the_other_layers(
+    dynamics: RecurrentAdapter, points: cd.FixedPoints, jacobians: Tensor
+) -> None:
+    modes = cd.leading_modes(dynamics, points, count=5)
+    values, right, left = (
+        modes.eigenvalues,
+        modes.right_eigenvectors,
+        modes.left_eigenvectors,
+    )
+    wanted = torch.linalg.eigvals(jacobians).abs()
+    wanted = wanted.sort(dim=1, descending=True).values[:, :5]
+    assert torch.allclose(values.abs(), wanted, rtol=1e-8)
+    slopes = jacobians.to(right)
+    assert torch.allclose(slopes @ right, right * values[:, None], atol=1e-10)
+    sizes = left.norm(dim=2, keepdim=True)
+    assert torch.allclose(left @ slopes / sizes, values[..., None] * left / sizes)
+    ones = torch.ones_like(values)
+    assert torch.allclose((left.mT * right).sum(1), ones, rtol=1e-6)
+    assert torch.allclose(right.norm(dim=1).to(ones), ones)
+
+
+def test_a_step_of_newton_solves_the_dense_equation(
+    dynamics: RecurrentAdapter, points: cd.FixedPoints, jacobians: Tensor
+) -> None:
+    residuals = torch.ones_like(points.states)
+    tangent = dynamics.tangent(points.states, points.inputs)
+    assert tangent.resolvents is not None
+    found = tangent.newton_direction(residuals)
+    slopes = torch.eye(dynamics.state_dim) - jacobians
+    assert torch.allclose(found, torch.linalg.solve(slopes, residuals), rtol=1e-7)
+    _, solve_left = tangent.resolvents
+    found = solve_left(residuals, torch.ones(2, 1).double())
+    assert torch.allclose(found, torch.linalg.solve(slopes.mT, residuals), rtol=1e-7)
+
+
 def test_arguments_of_a_model_stay_as_they_are(
     dynamics: RecurrentAdapter, points: cd.FixedPoints
 ) -> None:
