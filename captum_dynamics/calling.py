@@ -143,6 +143,12 @@ def read_calls(adapter: RecurrentAdapter, calls: Sequence[Hooked]) -> Call:
         raise ValueError(
             "Expected the model to call its recurrent layer; it never did."
         )
+    if not adapter.calls.begins_empty:
+        raise ValueError(
+            "Expected a layer that attends to nothing, got one whose map holds the "
+            "keys and values of a context fixed, while those of a call grow; read the "
+            "recurrent layers in it, or follow the map from its `context_state`."
+        )
     if not adapter.calls.one_step:
         if len(calls) > 1:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,13 +96,23 @@ class DecodingStep:
         with restored(self.layer):
             for slot, held in zip(slots, self.states, strict=True):
                 slot.write(memo[id(held.value)])
-            with DoublePrecision(), FunctionalWrites(slots):
+            writes = FunctionalWrites(slot.whole for slot in slots)
+            with _plain_attention(), DoublePrecision(), writes:
                 output = self.layer(*call["args"], **call["kwargs"])
             new = {
                 held.path: held.to_rows(slot.read())
                 for slot, held in zip(slots, self.states, strict=True)
             }
         return new, first_tensor(output)
+
+
+def _plain_attention() -> AbstractContextManager[None]:
+    """Attention in plain operations, as fused ones know no forward mode."""
+    # Asked for here, as torch 2.2 has none of it and may have no transformers.
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return plain
 
 
 def attributes(layer: nn.Module) -> dict[str, dict[str, Any]]:

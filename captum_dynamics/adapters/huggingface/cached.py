@@ -30,7 +30,12 @@ from captum_dynamics.adapters.huggingface._coordinates import (
 )
 from captum_dynamics.adapters.huggingface._decoding import DecodingStep
 from captum_dynamics.adapters.huggingface._functional import DoublePrecision
-from captum_dynamics.adapters.huggingface._hosts import beginning, embedding_of, host_of
+from captum_dynamics.adapters.huggingface._hosts import (
+    beginning,
+    checked_context,
+    embedding_of,
+    host_of,
+)
 from captum_dynamics.adapters.huggingface._sections import sections
 from captum_dynamics.dynamics import Reduction, Section
 from captum_dynamics.layout import StateLayout
@@ -53,6 +58,7 @@ class CachedLayer(RecurrentAdapter):
     """
 
     supported = "transformers>=4.57"
+    runs_model = True
 
     def __init__(
         self, step: DecodingStep, coordinates: Coordinates, calls: CacheCalls
@@ -83,6 +89,7 @@ class CachedLayer(RecurrentAdapter):
         Raises:
             UnsupportedLayerError: no model of transformers holds it, or it has no
                 recurrent state.
+            ValueError: `context` are no ids (1, t) of the model.
         """
         if layer_index is not None:
             raise ValueError(
@@ -98,9 +105,14 @@ class CachedLayer(RecurrentAdapter):
                 "it is read while its model decodes, and no model of transformers "
                 "holds it; give the model, which must be a module, and the layer.",
             )
-        step = capture(host, layer, beginning(host) if context is None else context)
-        embedding = embedding_of(host) if layer is host else None
-        calls = CacheCalls(layer, step.read.path[-1], embedding)
+        before = beginning(host) if context is None else checked_context(host, context)
+        step = capture(host, layer, before)
+        calls = CacheCalls(
+            layer,
+            step.read.path[-1],
+            embedding=embedding_of(host) if layer is host else None,
+            context=before if step.attends else None,
+        )
         return cls(step, cls.coordinates_of(step), calls)
 
     @classmethod
@@ -157,6 +169,12 @@ class CachedLayer(RecurrentAdapter):
     def attends(self) -> bool:
         """Whether a step reads keys and values, which the map holds fixed."""
         return self._decoding.attends
+
+    @property
+    def context_state(self) -> States:
+        """The state (1, d) in which the context left the layer."""
+        tensors = {h.path: h.to_rows(h.value) for h in self._decoding.states}
+        return self._coordinates.flat(tensors)
 
     @property
     def with_output(self) -> RecurrentAdapter:

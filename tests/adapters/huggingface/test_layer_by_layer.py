@@ -98,6 +98,30 @@ def test_multipliers_are_those_of_all_layers_together(
     assert torch.allclose(found, wanted, rtol=1e-8)
 
 
+@pytest.mark.parametrize("name", ["falcon_h1", "qwen3_next", "zamba2"])
+@pytest.mark.filterwarnings("ignore::captum_dynamics.AdapterWarning")
+def test_hybrids_are_solved_with_their_keys_and_values_held(name: str) -> None:
+    family = TINY_MODELS[name]
+    if family.missing is not None:
+        pytest.skip(family.missing)
+    dynamics: Any = cd.adapt(family.build())
+    assert dynamics.attends
+    generator = torch.Generator().manual_seed(0)
+    start, read = (
+        torch.randn(1, width, generator=generator, dtype=torch.float64)
+        for width in (dynamics.state_dim, dynamics.input_dim)
+    )
+    point = cd.find_fixed_points(dynamics, start, read)
+    assert point.converged.all()
+    (jacobian,) = dynamics.jacobians(point.states, read)
+    for section in dynamics.sections:
+        assert not jacobian[section.columns, section.columns.stop :].any()
+    modes = cd.leading_modes_by_section(dynamics, point, count=4)
+    found = torch.cat([m.eigenvalues[0] for m in modes]).abs().sort().values
+    wanted = torch.linalg.eigvals(jacobian).abs().sort().values
+    assert torch.allclose(found[-4:], wanted[-4:], rtol=1e-8)
+
+
 def test_modes_of_the_model_reach_the_other_layers(
     dynamics: RecurrentAdapter, points: cd.FixedPoints, jacobians: Tensor
 ) -> None:
