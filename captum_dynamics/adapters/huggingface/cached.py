@@ -156,7 +156,7 @@ class CachedLayer(RecurrentAdapter):
                 kind = registered_for(type(module))
                 if kind is None or kind.of_model or not issubclass(kind, CachedLayer):
                     continue
-                own = kind.from_model(host, module, context=beginning(host)[:, :2])
+                own = kind.from_model(host, module)
                 layers.append((module, own, own._decoding))
         return sections(self, layers)
 
