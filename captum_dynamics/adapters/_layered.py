@@ -97,7 +97,7 @@ class LayeredTangent(TangentMap):
             rows = torch.nonzero(levels < place)[:, 0]
             if len(rows):
                 carried = self.select(rows).push(known[rows]) + vectors[rows]
-                solve, _ = _resolvents(self._parts[place].select(rows))
+                solve, _ = _resolvents(self._part(place, rows))
                 solved = solve(carried[:, columns], multipliers[rows])
                 known[rows, columns] = solved
         return known
@@ -111,10 +111,16 @@ class LayeredTangent(TangentMap):
             rows = torch.nonzero(levels > place)[:, 0]
             if len(rows):
                 carried = self.select(rows).pull(known[rows])[0] + vectors[rows]
-                _, solve = _resolvents(self._parts[place].select(rows))
+                _, solve = _resolvents(self._part(place, rows))
                 solved = solve(carried[:, columns], multipliers[rows])
                 known[rows, columns] = solved
         return known
+
+    def _part(self, place: int, rows: Tensor) -> TangentMap:
+        """The derivative of one layer at some of the states."""
+        part = self._parts[place]
+        # What a layer has found out of its structure is kept where all rows stay.
+        return part if len(rows) == len(self._at[0]) else part.select(rows)
 
     @cached_property
     def _parts(self) -> list[TangentMap]:
