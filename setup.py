@@ -46,9 +46,11 @@ EXTRAS = {
     "distributed": ["dask[distributed]>=2024.1"],
     "docs": [
         "furo>=2024.1",
+        "g2p-en>=2.1",  # weights that a tutorial reads; its code is not imported
         "ipykernel>=6.29",
         "jupytext>=1.16",
         "myst-nb>=1.1",
+        "sphinx-mathjax-offline>=0.0.2",
         "sphinx>=7",
     ],
     "hf": ["transformers>=4.41"],

@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 from captum_dynamics import solvers
 from captum_dynamics.activation_form import ActivationForm
 from captum_dynamics.adapters import (
+    ClosedLoop,
     ContinuousAdapter,
     FunctionAdapter,
+    GenerationLoop,
     MeanMap,
     RecurrentAdapter,
     adapt,
     adapt_all,
+    greedy_feedback,
     list_adapters,
     register_adapter,
+    soft_feedback,
 )
 from captum_dynamics.certificates import Certificates, certify
 from captum_dynamics.completeness import CompletenessReport, Verdict
@@ -52,7 +56,9 @@ from captum_dynamics.exceptions import (
 from captum_dynamics.fixed_points import (
     FixedPoints,
     Kind,
+    Orbits,
     find_fixed_points,
+    find_orbits,
     find_slow_points,
 )
 from captum_dynamics.flow import FlowLinearization, linearize_flow
@@ -66,6 +72,13 @@ from captum_dynamics.regimes import Ending, Growth, Regime, Regimes, classify_ru
 from captum_dynamics.solvers import Status
 from captum_dynamics.subspaces import InvariantSubspaces
 from captum_dynamics.survey import Survey, survey_fixed_points
+from captum_dynamics.symmetry import (
+    PermutationSymmetry,
+    SlotSymmetry,
+    Symmetry,
+    check_symmetry,
+)
+from captum_dynamics.token_points import TokenPoints, find_token_points
 from captum_dynamics.topology import (
     Automaton,
     FixedPointGraph,
@@ -99,6 +112,7 @@ __all__ = [
     "BranchEnd",
     "Branches",
     "Certificates",
+    "ClosedLoop",
     "CompletenessReport",
     "ContinuousAdapter",
     "ConvergenceWarning",
@@ -113,6 +127,7 @@ __all__ = [
     "FixedPoints",
     "FlowLinearization",
     "FunctionAdapter",
+    "GenerationLoop",
     "Growth",
     "InvariantSubspaces",
     "Kind",
@@ -122,15 +137,20 @@ __all__ = [
     "LyapunovSpectrum",
     "Matching",
     "NamedInputs",
+    "Orbits",
+    "PermutationSymmetry",
     "RecordingWarning",
     "RecurrentAdapter",
     "Regime",
     "Regimes",
+    "SlotSymmetry",
     "Stability",
     "StateLayout",
     "Status",
     "SurrogateWarning",
     "Survey",
+    "Symmetry",
+    "TokenPoints",
     "Tracks",
     "Traits",
     "Trajectories",
@@ -142,6 +162,7 @@ __all__ = [
     "adapt_all",
     "analyze",
     "certify",
+    "check_symmetry",
     "classify_runs",
     "connect",
     "continue_parameter",
@@ -151,8 +172,11 @@ __all__ = [
     "enumerate_fixed_points",
     "find_cycles",
     "find_fixed_points",
+    "find_orbits",
     "find_slow_points",
+    "find_token_points",
     "find_transitions",
+    "greedy_feedback",
     "leading_modes",
     "linearize",
     "linearize_flow",
@@ -164,6 +188,7 @@ __all__ = [
     "mean_input",
     "record",
     "register_adapter",
+    "soft_feedback",
     "solvers",
     "survey_fixed_points",
 ]

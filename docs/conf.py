@@ -25,6 +25,7 @@ shutil.copytree(
 
 extensions = [
     "myst_nb",
+    "sphinx-mathjax-offline",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",

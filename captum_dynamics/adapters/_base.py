@@ -200,10 +200,21 @@ class RecurrentAdapter(DynamicsMap):
         """Leading columns of the state that the next layer reads."""
         return self.layout.blocks[0].size
 
+    @property
+    def output_columns(self) -> slice:
+        """Columns of the new state that are the layer's output, where any are."""
+        return slice(0, self.output_dim)
+
     def advance(self, states: States, inputs: Inputs) -> tuple[States, Outputs]:
         """New states, and what the layer gives out on the way to them (n, m)."""
         new = self.step(states, inputs)
-        return new, new[:, : self.output_dim]
+        return new, new[:, self.output_columns]
+
+    def state_box(
+        self, lowest_inputs: Inputs, highest_inputs: Inputs
+    ) -> tuple[States, States] | None:
+        """Bounds of a box of states mapped into itself by every input of a box."""
+        return None
 
 
 Systems = tuple[tuple[RecurrentAdapter, ...], ...]

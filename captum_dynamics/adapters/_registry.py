@@ -236,12 +236,19 @@ def find_layer(model: nn.Module, layer: str | nn.Module | None) -> nn.Module:
 
 
 def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Paths of the layers in a model that a registered adapter reads."""
-    return {
-        path: module
-        for path, module in model.named_modules()
-        if registered_for(_kind(module)) is not None
-    }
+    """Paths of the layers in a model that a registered adapter reads.
+
+    A layer within another one is part of it, and often called in a way of its own;
+    those of a whole model that is read as one map are layers beside it.
+    """
+    found: dict[str, nn.Module] = {}
+    layers: list[str] = []
+    for path, module in model.named_modules():
+        inner = any(not top or path.startswith(f"{top}.") for top in layers)
+        if not inner and registered_for(_kind(module)) is not None:
+            found[path] = module
+            layers += [] if _reads_model(module) else [path]
+    return found
 
 
 def _find(model: nn.Module, layer: str | nn.Module) -> nn.Module:

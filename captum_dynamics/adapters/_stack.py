@@ -7,7 +7,7 @@ from torch import Tensor
 
 from captum_dynamics import _intervals
 from captum_dynamics._intervals import Ball, Interval
-from captum_dynamics._typing import Inputs, Jacobians, Outputs, States
+from captum_dynamics._typing import Inputs, Jacobians, States
 from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._closed_form import ClosedFormLayer
 from captum_dynamics.adapters._enclosed import EnclosedLayer, boxes
@@ -50,12 +50,12 @@ class Stack(ClosedFormLayer):
     def step(self, states: States, inputs: Inputs) -> States:
         return torch.cat([new for _, _, _, new in self._levels(states, inputs)], -1)
 
-    def advance(self, states: States, inputs: Inputs) -> tuple[States, Outputs]:
-        """New states, and the output of the last layer."""
-        new = self.step(states, inputs)
+    @property
+    def output_columns(self) -> slice:
+        """The output of the last layer."""
         top = self.layers[-1]
-        last = new[:, -top.state_dim :]
-        return new, last[:, : top.output_dim]
+        start = self.state_dim - top.state_dim
+        return slice(start, start + top.output_dim)
 
     def ungated_residual(self, states: States, inputs: Inputs) -> States:
         parts = [
@@ -73,8 +73,13 @@ class Stack(ClosedFormLayer):
         )
 
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
+        return self.state_box(inputs, inputs)
+
+    def state_box(
+        self, lowest_inputs: Inputs, highest_inputs: Inputs
+    ) -> tuple[States, States] | None:
         lows, highs = [], []
-        low_read, high_read = inputs, inputs
+        low_read, high_read = lowest_inputs, highest_inputs
         for layer in self.layers:
             box = layer.state_box(low_read, high_read)
             if box is None:

@@ -37,11 +37,5 @@ class TorchLayer(ClosedFormLayer):
             return self._single
         return self._weights.to(states.dtype)
 
-    def state_box(
-        self, lowest_inputs: Inputs, highest_inputs: Inputs
-    ) -> tuple[States, States] | None:
-        """Bounds of a box of states mapped into itself by every input of a box."""
-        return None
-
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
         return self.state_box(inputs, inputs)

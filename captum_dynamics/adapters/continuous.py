@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
-from captum_dynamics.adapters._base import CallConvention, RecurrentAdapter
+from captum_dynamics.adapters._base import CallConvention, RecurrentAdapter, refuse
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._shaped import StateForm, flat_step, layout_of
 from captum_dynamics.dynamics import DynamicsMap, Traits
@@ -104,6 +105,64 @@ class ContinuousAdapter(RecurrentAdapter):
         self.traits = Traits() if traits is None else traits
         self.calls = CellCalls() if calls is None else calls
 
+    @classmethod
+    def of_ode(
+        cls,
+        func: Callable[..., Any],
+        state: StateForm,
+        input_dim: int = 0,
+        *,
+        integrator: Integrator,
+        t: float = 0.0,
+        traits: Traits | None = None,
+        calls: CallConvention | None = None,
+    ) -> ContinuousAdapter:
+        """Read an ODE function `func(t, y) -> dy/dt`, as `torchdiffeq.odeint` does.
+
+        A module is copied, in float64. With `input_dim` the function is called as
+        `func(t, y, x)`, x being held constant. Time stands still at `t`: where the
+        function depends on it, what rests does so at that time alone.
+
+        Args:
+            func: the function or module.
+            state: the form of the state, as for `FunctionAdapter`; of a mapping of
+                shapes, the function gets and gives tuples of tensors in its order.
+            input_dim: width k of the input; 0 where the function takes none.
+            integrator: how one step is made.
+            t: time, given to the function as a tensor without axes.
+            traits: what is known of the flow.
+            calls: how the layer behind the flow is called, for `record`.
+
+        Raises:
+            UnsupportedLayerError: active dropout in the module.
+
+        References:
+            Chen et al. (2018), Neural ordinary differential equations, section 2.
+
+        Example:
+            >>> import torch, captum_dynamics as cd
+            >>> from captum_dynamics.adapters import RungeKutta4
+            >>> class Pull(torch.nn.Module):
+            ...     def forward(self, t, y):
+            ...         return 1 - y
+            >>> flow = cd.ContinuousAdapter.of_ode(
+            ...     Pull(), 2, integrator=RungeKutta4(dt=0.1)
+            ... )
+            >>> points = cd.find_fixed_points(
+            ...     flow.rate_map, torch.zeros(1, 2), torch.zeros(1, 0)
+            ... )
+            >>> points.states.tolist()
+            [[1.0, 1.0]]
+        """
+        return cls(
+            _rate_of_ode(func, state, input_dim, t),
+            state,
+            input_dim,
+            integrator=integrator,
+            traits=traits,
+            calls=calls,
+        )
+
     @property
     def layout(self) -> StateLayout:
         return self._layout
@@ -140,6 +199,32 @@ class ContinuousAdapter(RecurrentAdapter):
         """df/dh (n, d, d) and df/dx (n, d, k), per unit of time."""
         field = _Field(self)
         return field.jacobians(states, inputs), field.input_jacobians(states, inputs)
+
+
+def _rate_of_ode(
+    func: Callable[..., Any], state: StateForm, input_dim: int, t: float
+) -> Callable[[Any, Tensor], Any]:
+    """The rate at one time, of a copy of the function where it is a module."""
+    field = _copied(func) if isinstance(func, nn.Module) else func
+    names = layout_of(state).names if isinstance(state, Mapping) else None
+
+    def rate(h: Any, x: Tensor) -> Any:
+        now = torch.as_tensor(t, dtype=x.dtype, device=x.device)
+        y = h if names is None else tuple(h[name] for name in names)
+        found = field(now, y, x) if input_dim else field(now, y)
+        return found if names is None else dict(zip(names, found, strict=True))
+
+    return rate
+
+
+def _copied(func: nn.Module) -> nn.Module:
+    for module in func.modules():
+        dropping = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
+        if dropping and module.training:
+            raise refuse(
+                func, "its dropout is active, which makes it random; call `.eval()`."
+            )
+    return copy.deepcopy(func).double().requires_grad_(False)
 
 
 class _Field(DynamicsMap):

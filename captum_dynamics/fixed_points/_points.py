@@ -12,6 +12,7 @@ from torch import Tensor
 from captum_dynamics._typing import Counts, Inputs, Mask, PerPoint, States
 from captum_dynamics.merging import connected_groups, nearest_leaders
 from captum_dynamics.solvers import Status
+from captum_dynamics.symmetry import Symmetry, orbit_groups
 
 
 class Kind(IntEnum):
@@ -90,22 +91,51 @@ class FixedPoints:
         """Rows whose search met the solver's tolerance."""
         return self.status == Status.CONVERGED
 
-    def unique(self) -> FixedPoints:
+    def unique(self, *, symmetry: Symmetry | None = None) -> FixedPoints:
         """Merge points closer than their radii; each keeps its smallest residual.
 
         Only points with the same input and of the same kind merge. The result does
         not depend on the order of rows, and merging twice changes nothing.
+
+        Args:
+            symmetry: permutations of the state that the dynamics do not notice, to
+                merge what one of them brings that close, too. The point that is kept
+                is moved to the image that stands for its orbit, where the residual is
+                the same if the dynamics have the symmetry: `find_orbits` makes sure.
+
+        Raises:
+            ValueError: the symmetry is one of states of another width.
         """
-        same = torch.cat([self.inputs, self.kind[:, None].to(self.inputs)], dim=1)
+        same = self._labels()
         # Most searches end at states that others ended at exactly.
         leaders = nearest_leaders(self.states, same, 0.0)
         kept, row = torch.unique(leaders, return_inverse=True)
         groups = connected_groups(
             self.states[kept], self.merge_radii[kept], same[kept]
         )[row]
-        # By residual within each group; the first of a group is its best.
-        # Equal residuals are told apart by the states, whatever the order of rows.
         ranks = torch.unique(self.states[kept], dim=0, return_inverse=True)[1][row]
+        apart = self._best_of(groups, ranks)
+        if symmetry is None:
+            return apart
+        ranks = torch.unique(apart.states, dim=0, return_inverse=True)[1]
+        merged = apart._best_of(apart._orbit_groups(symmetry), ranks)
+        moved = symmetry.canonical(merged.states, merged.merge_radii)
+        return replace(merged, states=moved)
+
+    def _orbit_groups(self, symmetry: Symmetry) -> Counts:
+        """Group index (n,) of each point: one for all that are one up to a symmetry."""
+        return orbit_groups(symmetry, self.states, self.merge_radii, self._labels())
+
+    def _labels(self) -> Tensor:
+        """What must be equal for points to merge, as rows of numbers."""
+        return torch.cat([self.inputs, self.kind[:, None].to(self.inputs)], dim=1)
+
+    def _best_of(self, groups: Counts, ranks: Counts) -> FixedPoints:
+        """Of each group the point with the smallest residual, in order of groups.
+
+        Equal residuals are told apart by the ranks of states, whatever the order of
+        rows.
+        """
         order = torch.argsort(ranks, stable=True)
         order = order[torch.argsort(self.residual_norms[order], stable=True)]
         order = order[torch.argsort(groups[order], stable=True)]

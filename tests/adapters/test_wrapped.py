@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +77,40 @@ def test_a_model_that_is_compiled_already_shows_its_calls(path: str) -> None:
     ours, theirs = (m.attribute(inputs, baselines=0.0, target=0) for m in methods)
     assert torch.equal(ours, theirs)
     assert torch.equal(runs.states, cd.record(plain, path, inputs).states)
+
+
+class Steps(nn.Module):
+    """A layer that dynamo compiles, called as a GRU is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 4).double()
+
+    def forward(self, x: Tensor) -> tuple[Tensor]:
+        return (self.linear(x),)
+
+
+def test_no_compiled_code_runs_while_hooks_stand() -> None:
+    ran: list[str] = []
+
+    def counting(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:
+        def run(*inputs: Any) -> Any:
+            ran.append("compiled")
+            return graph.forward(*inputs)
+
+        return run
+
+    plain, inputs = host(), vectors(3, 5, 3)
+    plain.encoder = nn.ModuleDict({"rnn": Steps()})  # dynamo runs nn.GRU as it is
+    model = torch.compile(plain, backend=counting)
+    model(inputs)
+    assert ran
+    ran.clear()
+    cd.record(model, "cell", inputs)
+    DynamicsAttribution(model, plain.cell).attribute(inputs, baselines=0.0, target=0)
+    assert not ran
+    model(inputs)
+    assert ran
 
 
 def test_a_compiled_layer_in_a_model_is_the_layer_in_it() -> None:
