@@ -21,10 +21,18 @@ _LFM2 = TINY_MODELS["lfm2"].sizes
 _QWEN = TINY_MODELS["qwen3_5"].sizes
 _BAILING = {
     **{k: v for k, v in _QWEN.items() if not k.startswith("linear")},
-    **{"num_key_value_heads": 2, "kv_lora_rank": 8, "qk_rope_head_dim": 4},
-    **{"qk_nope_head_dim": 4, "v_head_dim": 8, "num_local_experts": 2, "n_group": 1},
-    **{"topk_group": 1, "num_experts_per_tok": 1, "moe_intermediate_size": 24},
-    **{"first_k_dense_replace": 1, "layer_group_size": 2},
+    "num_key_value_heads": 2,
+    "kv_lora_rank": 8,
+    "qk_rope_head_dim": 4,
+    "qk_nope_head_dim": 4,
+    "v_head_dim": 8,
+    "num_local_experts": 2,
+    "n_group": 1,
+    "topk_group": 1,
+    "num_experts_per_tok": 1,
+    "moe_intermediate_size": 24,
+    "first_k_dense_replace": 1,
+    "layer_group_size": 2,
 }
 FAMILIES: Mapping[str, tuple[str, str, Mapping[str, Any], str]] = {
     "lfm2_moe": ("Lfm2Moe", "Config", {**_LFM2, **_EXPERTS}, "conv"),
