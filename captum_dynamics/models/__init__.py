@@ -7,6 +7,14 @@ from captum_dynamics.models.sentiment import (
     SentimentModel,
     load_sentiment,
 )
+from captum_dynamics.models.ugrnn import UGRNN, UGRNNCell
 from captum_dynamics.models.vocabulary import Vocabulary
 
-__all__ = ["SentimentClassifier", "SentimentModel", "Vocabulary", "load_sentiment"]
+__all__ = [
+    "SentimentClassifier",
+    "SentimentModel",
+    "UGRNN",
+    "UGRNNCell",
+    "Vocabulary",
+    "load_sentiment",
+]
