@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import PerPoint
 from captum_dynamics.models import SentimentClassifier
-from captum_dynamics.tasks._training import initialize
+from captum_dynamics.tasks._documents import initialize
+from captum_dynamics.tasks._training import Checkpoint, Recipe, fit
 
 __all__ = [
     "SyntheticDocuments",
@@ -124,11 +124,13 @@ def train_synthetic_sentiment(
     seed: int = 0,
     *,
     soft: bool = True,
+    shortest: int = SHORTEST,
     longest: int = LONGEST,
     embedding_dim: int = 16,
     updates: int = 2000,
     documents: int = 128,
     learning_rate: float = 5e-3,
+    checkpoint: Checkpoint | None = None,
     show_progress: bool = False,
 ) -> SentimentClassifier:
     """Train a classifier by Adam on new documents in every update.
@@ -137,15 +139,17 @@ def train_synthetic_sentiment(
     the same seed gives the same net. About half a minute for 32 units on one core.
 
     Args:
-        cell: "gru", "lstm" or "tanh".
+        cell: "gru", "lstm", "tanh" or "ugrnn".
         hidden: units.
         seed: of initial weights and data.
         soft: whether labels are probabilities.
+        shortest: tokens of a document at least.
         longest: tokens of a document at most.
         embedding_dim: width of an embedded token.
         updates: updates of the weights.
         documents: documents of an update.
         learning_rate: first rate.
+        checkpoint: the file that a killed training can go on from.
         show_progress: show a progress bar over updates.
 
     Returns:
@@ -154,41 +158,46 @@ def train_synthetic_sentiment(
     Raises:
         ValueError: if the cell is unknown or a number is not positive.
     """
-    _checks.check_positive("updates", updates)
     sizes = {"embedding_dim": embedding_dim, "hidden_size": hidden}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = SentimentClassifier(TOKENS + 1, cell=cell, dropout=0.0, **sizes)
         initialize(model)
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(model.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, updates, 0.01 * learning_rate
-    )
-    bar = tqdm(range(updates), f"{cell} {seed}", disable=not show_progress)
-    for update in bar:
+    lengths = {"shortest": shortest, "longest": longest}
+
+    def loss(generator: torch.Generator) -> Tensor:
         data = sample_synthetic_sentiment(
-            documents, soft=soft, longest=longest, generator=generator
+            documents, soft=soft, **lengths, generator=generator
         )
-        loss = nn.functional.binary_cross_entropy_with_logits(
+        return nn.functional.binary_cross_entropy_with_logits(
             model(data.ids)[:, 0], data.targets
         )
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if update % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
-    return model.eval()
+
+    fit(
+        model,
+        loss,
+        Recipe(updates, learning_rate, seed),
+        task=f"sentiment {cell}, {documents} of {shortest} to {longest}, soft {soft}",
+        checkpoint=checkpoint,
+        show_progress=show_progress,
+    )
+    return model
 
 
 def evaluate_synthetic_sentiment(
-    model: SentimentClassifier, *, documents: int = 2000, longest: int = LONGEST
+    model: SentimentClassifier,
+    *,
+    documents: int = 2000,
+    shortest: int = SHORTEST,
+    longest: int = LONGEST,
 ) -> tuple[float, float]:
     """Accuracy where sums are not zero, and correlation of logits with sums."""
-    generator = torch.Generator().manual_seed(2**31)
-    data = sample_synthetic_sentiment(documents, longest=longest, generator=generator)
+    data = sample_synthetic_sentiment(
+        documents,
+        shortest=shortest,
+        longest=longest,
+        generator=torch.Generator().manual_seed(2**31),
+    )
     with torch.no_grad():
         logits = model(data.ids)[:, 0]
     told = data.sums != 0

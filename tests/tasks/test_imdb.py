@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from captum_dynamics.models import Vocabulary, load_sentiment
-from captum_dynamics.tasks._imdb_data import build_vocabulary
-from captum_dynamics.tasks._training import (
+from captum_dynamics.tasks._documents import (
     Documents,
     Recipe,
     accuracy,
@@ -24,6 +23,7 @@ from captum_dynamics.tasks._training import (
     logits,
     train,
 )
+from captum_dynamics.tasks._imdb_data import build_vocabulary
 from captum_dynamics.tasks.imdb import (
     Review,
     download_reviews,
