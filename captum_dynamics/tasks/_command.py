@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from captum_dynamics.models.sequence_net import LAYER_NAMES
 from captum_dynamics.tasks._training import Checkpoint
+from captum_dynamics.tasks.sequence_task import (
+    SequenceTask,
+    evaluate_task,
+    save_net,
+    train_task,
+)
+
+_logger = logging.getLogger(__name__)
 
 
 def training_parser(
@@ -66,6 +75,42 @@ def checkpoint_of(out: str | Path, *, resume: bool, every: int = 200) -> Checkpo
     """The checkpoint beside a file that a command will write."""
     path = Path(out)
     return Checkpoint(path.with_name(path.name + ".checkpoint"), every, resume)
+
+
+def run_training(
+    parser: argparse.ArgumentParser,
+    task_of: Callable[[argparse.Namespace], SequenceTask],
+    argv: Sequence[str] | None,
+) -> None:
+    """Train a net on a task, say how well it does, and write its file."""
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        task = task_of(options)
+    except ValueError as error:
+        parser.error(str(error))
+    checkpoint = checkpoint_of(options.out, resume=options.resume)
+    net = train_task(
+        task,
+        options.arch,
+        options.size,
+        seed=options.seed,
+        updates=options.steps,
+        learning_rate=options.learning_rate,
+        checkpoint=checkpoint,
+        show_progress=not options.quiet,
+    )
+    score = f"{evaluate_task(task, net):.4f}"
+    _logger.info("%s of %s on %s: %s.", task.measure, options.arch, task, score)
+    about = {
+        "task": str(task),
+        "seed": str(options.seed),
+        "updates": str(options.steps),
+        "learning_rate": str(options.learning_rate),
+        task.measure: score,
+    }
+    save_net(net, options.out, about=about)
+    checkpoint.path.unlink(missing_ok=True)
 
 
 def positive(text: str) -> int:
