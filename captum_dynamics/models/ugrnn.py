@@ -66,8 +66,10 @@ class UGRNNCell(nn.Module):
         """Read inputs (n, k) from states (n, d), zero by default: new states (n, d)."""
         if hx is None:
             hx = input.new_zeros(len(input), self.hidden_size)
-        drives = nn.functional.linear(input, self.weight_ih, self.bias_ih)
-        return _update(hx, drives, self.weight_hh, self.bias_hh)
+        bias = self.bias_ih + self.bias_hh
+        return _update(
+            hx, nn.functional.linear(input, self.weight_ih, bias), self.weight_hh
+        )
 
 
 class UGRNN(nn.Module):
@@ -132,22 +134,21 @@ class UGRNN(nn.Module):
                 f"step, got {tuple(input.shape)}."
             )
         h = input.new_zeros(len(input), self.hidden_size) if hx is None else hx[0]
-        drives = nn.functional.linear(input, self.weight_ih_l0, self.bias_ih_l0)
+        bias = self.bias_ih_l0 + self.bias_hh_l0
         visited = []
-        for drive in drives.unbind(1):
-            h = _update(h, drive, self.weight_hh_l0, self.bias_hh_l0)
+        for read in nn.functional.linear(input, self.weight_ih_l0, bias).unbind(1):
+            h = _update(h, read, self.weight_hh_l0)
             visited.append(h)
         return torch.stack(visited, dim=1), h[None]
 
 
-def _update(
-    states: States, read: Drives, recurrent: Tensor, recurrent_bias: Tensor
-) -> States:
-    """h' of states, and of what both gates read of the input."""
-    drives = read + nn.functional.linear(states, recurrent, recurrent_bias)
-    gate, candidate = drives.chunk(2, dim=-1)
-    g = torch.sigmoid(gate)
-    return g * states + (1 - g) * torch.tanh(candidate)
+def _update(states: States, read: Drives, recurrent: Tensor) -> States:
+    """h' of states, and of what gate and candidate read of the input, biases included.
+
+    Few operations: a layer takes them at every step.
+    """
+    gate, candidate = torch.addmm(read, states, recurrent.mT).chunk(2, dim=-1)
+    return torch.lerp(torch.tanh(candidate), states, torch.sigmoid(gate))
 
 
 def _add_parameters(module: UGRNNCell | UGRNN, suffix: str, keep_bias: float) -> None:
