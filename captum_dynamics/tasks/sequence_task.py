@@ -17,6 +17,7 @@ from captum_dynamics.tasks._files import load_weights, save_weights
 from captum_dynamics.tasks._training import Checkpoint, Recipe, fit
 
 __all__ = [
+    "Checkpoint",
     "SequenceTask",
     "Sequences",
     "evaluate_task",
