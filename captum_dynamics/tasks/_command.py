@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from captum_dynamics.models.sequence_net import LAYER_NAMES
@@ -85,21 +86,19 @@ def run_training(
     """Train a net on a task, say how well it does, and write its file."""
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        task = task_of(options)
-    except ValueError as error:
-        parser.error(str(error))
     checkpoint = checkpoint_of(options.out, resume=options.resume)
-    net = train_task(
-        task,
-        options.arch,
-        options.size,
-        seed=options.seed,
-        updates=options.steps,
-        learning_rate=options.learning_rate,
-        checkpoint=checkpoint,
-        show_progress=not options.quiet,
-    )
+    with misuse_ends(parser):
+        task = task_of(options)
+        net = train_task(
+            task,
+            options.arch,
+            options.size,
+            seed=options.seed,
+            updates=options.steps,
+            learning_rate=options.learning_rate,
+            checkpoint=checkpoint,
+            show_progress=not options.quiet,
+        )
     score = f"{evaluate_task(task, net):.4f}"
     _logger.info("%s of %s on %s: %s.", task.measure, options.arch, task, score)
     about = {
@@ -111,6 +110,15 @@ def run_training(
     }
     save_net(net, options.out, about=about)
     checkpoint.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def misuse_ends(parser: argparse.ArgumentParser) -> Iterator[None]:
+    """End the command with the sentence of a `ValueError`: settings that do not fit."""
+    try:
+        yield
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def positive(text: str) -> int:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from captum_dynamics.tasks._command import checkpoint_of, training_parser
+from captum_dynamics.tasks._command import checkpoint_of, misuse_ends, training_parser
 from captum_dynamics.tasks._files import load_weights, save_weights
 from captum_dynamics.tasks._training import Checkpoint, Recipe, fit
 
@@ -278,21 +278,23 @@ def load_context(path: str | Path) -> ContextNet:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: train one net, say how well it adds up, write its file."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = None if options.start is None else load_context(options.start)
     checkpoint = checkpoint_of(options.out, resume=options.resume)
     hidden = options.size if start is None else start.rnn.hidden_size
-    net = train_context(
-        hidden,
-        options.seed,
-        start=start,
-        updates=options.steps,
-        learning_rate=options.learning_rate,
-        weight_penalty=options.weight_penalty,
-        checkpoint=checkpoint,
-        show_progress=not options.quiet,
-    )
+    with misuse_ends(parser):
+        net = train_context(
+            hidden,
+            options.seed,
+            start=start,
+            updates=options.steps,
+            learning_rate=options.learning_rate,
+            weight_penalty=options.weight_penalty,
+            checkpoint=checkpoint,
+            show_progress=not options.quiet,
+        )
     loss = evaluate_context(net)
     _logger.info("Mean squared error %.2e over 50 words.", loss)
     about = {

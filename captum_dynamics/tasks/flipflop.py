@@ -24,7 +24,7 @@ from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
 from captum_dynamics.linearization import Linearization, linearize
 from captum_dynamics.models.sequence_net import SequenceNet, check_arch
 from captum_dynamics.recording import record
-from captum_dynamics.tasks._command import checkpoint_of, training_parser
+from captum_dynamics.tasks._command import checkpoint_of, misuse_ends, training_parser
 from captum_dynamics.tasks._files import load_weights, save_weights
 from captum_dynamics.tasks._training import Checkpoint, Recipe, fit
 
@@ -257,19 +257,21 @@ def load_flipflop(path: str | Path) -> FlipFlopNet:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: train one net, describe it, write its file."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     checkpoint = checkpoint_of(options.out, resume=options.resume)
-    net = train_flipflop(
-        options.arch,
-        options.size,
-        options.seed,
-        bits=options.bits,
-        updates=options.steps,
-        learning_rate=options.learning_rate,
-        checkpoint=checkpoint,
-        show_progress=not options.quiet,
-    )
+    with misuse_ends(parser):
+        net = train_flipflop(
+            options.arch,
+            options.size,
+            options.seed,
+            bits=options.bits,
+            updates=options.steps,
+            learning_rate=options.learning_rate,
+            checkpoint=checkpoint,
+            show_progress=not options.quiet,
+        )
     loss, accuracy = evaluate_flipflop(net)
     _logger.info("%s", _verdict(net, loss, accuracy))
     about = {

@@ -114,7 +114,9 @@ def test_a_command_writes_a_net_and_says_its_score(
 
 
 def test_a_command_goes_on_from_its_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     options = f"--arch gru --size 3 --steps 203 --length 4 --quiet --out {tmp_path}"
     whole, halted = (f"{options}/{name}".split() for name in ("whole", "halted"))
@@ -131,6 +133,9 @@ def test_a_command_goes_on_from_its_checkpoint(
             integration.main(halted)
     left = {file.name for file in tmp_path.iterdir()}
     assert left == {"whole", "halted.checkpoint"}
+    with pytest.raises(SystemExit, match="2"):
+        integration.main([*halted, "--resume", "--seed", "1"])
+    assert "another seed; remove it" in capsys.readouterr().err
     integration.main([*halted, "--resume"])
     first, second = (load_net(tmp_path / name) for name in ("whole", "halted"))
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
