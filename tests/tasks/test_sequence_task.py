@@ -32,10 +32,10 @@ MAINS: dict[str, Main] = {
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_a_short_training_learns_to_count(arch: str) -> None:
-    task, before = CategoricalIntegration(8, 4), torch.get_rng_state()
-    settings = {"updates": 120, "sequences": 32, "learning_rate": 0.02}
+    task, before = CategoricalIntegration(6, 3), torch.get_rng_state()
+    settings = {"updates": 80, "sequences": 24, "learning_rate": 0.03}
     net = train_task(task, arch, 12, **settings)
-    assert evaluate_task(task, net, sequences=400) > 0.9
+    assert evaluate_task(task, net, sequences=300) > 0.95
     assert torch.equal(torch.get_rng_state(), before)
     assert not net.training
     assert net.readout.bias is None
@@ -44,15 +44,15 @@ def test_a_short_training_learns_to_count(arch: str) -> None:
 @pytest.mark.parametrize(
     ("task", "least"),
     [
-        (sine.FrequencyCuedSine(levels=2, steps=12), 0.5),
-        (contextual_integration.ContextualIntegration(steps=8), 0.8),
-        (integration.OrderedIntegration(6, sampler="scores", classes=3), 0.9),
-        (integration.LabelIntegration(6), 0.9),
+        (sine.FrequencyCuedSine(levels=2, steps=10), 0.7),
+        (contextual_integration.ContextualIntegration(steps=6), 0.9),
+        (integration.OrderedIntegration(4, sampler="scores", classes=3), 0.9),
+        (integration.LabelIntegration(5), 0.9),
     ],
     ids=["sine", "contextual", "ordered", "labels"],
 )
 def test_every_task_can_be_learned(task: SequenceTask, least: float) -> None:
-    net = train_task(task, "gru", 16, updates=150, sequences=32, learning_rate=0.03)
+    net = train_task(task, "gru", 12, updates=80, sequences=24, learning_rate=0.04)
     assert evaluate_task(task, net, sequences=300) > least
 
 
