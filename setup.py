@@ -53,7 +53,7 @@ EXTRAS = {
         "sphinx-mathjax-offline>=0.0.2",
         "sphinx>=7",
     ],
-    "hf": ["transformers>=4.41"],
+    "hf": ["transformers>=4.57"],
     "test": [
         "beartype>=0.18",
         "dask[distributed]>=2024.1",

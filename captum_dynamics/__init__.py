@@ -63,7 +63,11 @@ from captum_dynamics.fixed_points import (
 )
 from captum_dynamics.flow import FlowLinearization, linearize_flow
 from captum_dynamics.layout import Block, StateLayout
-from captum_dynamics.leading import LeadingModes, leading_modes
+from captum_dynamics.leading import (
+    LeadingModes,
+    leading_modes,
+    leading_modes_by_section,
+)
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.lyapunov import LyapunovSpectrum, lyapunov_exponents
 from captum_dynamics.matching import Matching, Tracks, link_matchings, match_points
@@ -178,6 +182,7 @@ __all__ = [
     "find_transitions",
     "greedy_feedback",
     "leading_modes",
+    "leading_modes_by_section",
     "linearize",
     "linearize_flow",
     "link_matchings",

@@ -6,7 +6,7 @@ import copy
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch.nn.utils.rnn import PackedSequence
 from captum_dynamics import _checks
 from captum_dynamics._typing import StateSequences, StepMask
 from captum_dynamics.adapters import Call, RecurrentAdapter
+from captum_dynamics.adapters._attributes import restored
 from captum_dynamics.adapters._hooks import after_calls
 from captum_dynamics.adapters._reparametrized import is_settled
 from captum_dynamics.adapters._scripted import is_scripted
@@ -28,11 +29,14 @@ Hooked = tuple[tuple[Any, ...], dict[str, Any], Any]
 
 def call_model(model: Callable[..., Any], inputs: ModelInputs) -> Any:
     """Call a model with a tensor, positional arguments, or named ones."""
-    if isinstance(inputs, Tensor):
-        return model(inputs)
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs)
+    # Some layers keep their state themselves, and would be left with that of the run.
+    kept = restored(model) if isinstance(model, nn.Module) else nullcontext()
+    with kept:
+        if isinstance(inputs, Tensor):
+            return model(inputs)
+        if isinstance(inputs, Mapping):
+            return model(**inputs)
+        return model(*inputs)
 
 
 def count_rows(inputs: ModelInputs) -> int:
@@ -142,6 +146,12 @@ def read_calls(adapter: RecurrentAdapter, calls: Sequence[Hooked]) -> Call:
     if not calls:
         raise ValueError(
             "Expected the model to call its recurrent layer; it never did."
+        )
+    if not adapter.calls.begins_empty:
+        raise ValueError(
+            "Expected a layer that attends to nothing, got one whose map holds the "
+            "keys and values of a context fixed, while those of a call grow; read the "
+            "recurrent layers in it, or follow the map from its `context_state`."
         )
     if not adapter.calls.one_step:
         if len(calls) > 1:

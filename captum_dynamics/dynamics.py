@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -69,6 +70,21 @@ class Reduction(ABC):
         """States (n, d) from their part (n, m), with all else at rest."""
 
 
+@dataclass(frozen=True, eq=False)
+class Section:
+    """A part of the state that is moved by itself, given the parts before it.
+
+    Attributes:
+        columns: where it stands in the whole state.
+        dynamics: its own map.
+        reads: its inputs, from whole states (n, d) and inputs (n, k).
+    """
+
+    columns: slice
+    dynamics: DynamicsMap
+    reads: Callable[[States, Inputs], Inputs]
+
+
 class DynamicsMap(ABC):
     """A map F(states (n, d), inputs (n, k)) -> states (n, d), one row at a time.
 
@@ -124,8 +140,6 @@ class DynamicsMap(ABC):
         )
         return states, inputs
 
-    # Distances from being fixed
-
     def residual(self, states: States, inputs: Inputs) -> States:
         """g = F(h, x) - h."""
         return self.step(states, inputs) - states
@@ -150,6 +164,11 @@ class DynamicsMap(ABC):
     def reduction(self) -> Reduction | None:
         """A smaller map with the same fixed points, or None where none is known."""
         return None
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Parts from the lowest on, where J is lower triangular by them; else none."""
+        return ()
 
     def activation_form(self, one_input: OneInput) -> ActivationForm | None:
         """F(h) = A h + W relu(C h + c) + b at one input, or None where it is not.
@@ -265,8 +284,6 @@ class DynamicsMap(ABC):
         """
         return None
 
-    # Time
-
     def rollout(self, initial_states: States, inputs: InputSequences) -> StateSequences:
         """States after each step of an input sequence, shape (n, t, d)."""
         form = self.unitwise_form
@@ -278,9 +295,9 @@ class DynamicsMap(ABC):
         for step in range(inputs.shape[1]):
             states = self.step(states, inputs[:, step])
             visited.append(states)
-        if not visited:
-            return initial_states.new_zeros(len(initial_states), 0, self.state_dim)
-        return torch.stack(visited, dim=1)
+        if visited:
+            return torch.stack(visited, dim=1)
+        return initial_states.new_zeros(len(initial_states), 0, self.state_dim)
 
     def iterate(self, times: int) -> DynamicsMap:
         """The map composed with itself `times` times under a constant input."""

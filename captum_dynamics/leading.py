@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -60,7 +60,8 @@ def leading_modes(
     """Work out the slowest modes of fixed or slow points.
 
     Up to 1,000 dimensions by a full eigendecomposition, above by Arnoldi's method on
-    products with J, which is never formed.
+    products with J, which is never formed. Where the structure of J gives the modes,
+    as a diagonal does, they are read off.
 
     Args:
         dynamics: the map the points belong to.
@@ -95,9 +96,57 @@ def leading_modes(
     rows = torch.arange(len(states), device=states.device)
     dense = states.shape[1] <= max(LARGEST_DENSE, count + 1)
     few = _dense if dense else partial(_arnoldi, like=states[:1])
-    parts = [few(tangent.select(row[None]), count) for row in rows]
+    single = (tangent.select(row[None]) for row in rows)
+    parts = [one.leading(count) or few(one, count) for one in single]
     values, right, left = (torch.stack(part) for part in zip(*parts, strict=True))
     return LeadingModes(points, values, right, left, slopes)
+
+
+@torch.no_grad()
+def leading_modes_by_section(
+    dynamics: DynamicsMap, points: FixedPoints, *, count: int = 6
+) -> tuple[LeadingModes, ...]:
+    """Work out the slowest modes of each layer of a model.
+
+    J is block lower triangular by layers, so that its multipliers are those of all
+    layers together. The modes are those of a layer for itself, whose input is held:
+    what they start in the layers above is left out.
+
+    Args:
+        dynamics: the map of a whole model.
+        points: its fixed or slow points.
+        count: number of modes of each layer.
+
+    Returns:
+        Modes of each of `dynamics.sections`, at points that are the parts of `points`
+        and whose inputs are what the layer reads there.
+
+    Raises:
+        ValueError: the map has no sections, or `leading_modes` raises it.
+
+    Example:
+        >>> import torch, captum_dynamics as cd
+        >>> lstm = cd.adapt(torch.nn.LSTM(2, 3))
+        >>> start, none = torch.zeros(1, 6).double(), torch.zeros(1, 2).double()
+        >>> points = cd.find_fixed_points(lstm, start, none)
+        >>> cd.leading_modes_by_section(lstm, points)
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected `dynamics` to be a map of several layers, got LSTMLayer.
+    """
+    if not dynamics.sections:
+        raise ValueError(
+            f"Expected `dynamics` to be a map of several layers, got "
+            f"{type(dynamics).__name__}."
+        )
+    states, inputs = dynamics.check(points.states, points.inputs, "points.states")
+    found = []
+    for section in dynamics.sections:
+        own, read = states[:, section.columns], section.reads(states, inputs)
+        norms = section.dynamics.residual(own, read).norm(dim=-1)
+        part = replace(points, states=own, inputs=read, residual_norms=norms)
+        found.append(leading_modes(section.dynamics, part, count=count))
+    return tuple(found)
 
 
 def _dense(tangent: TangentMap, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from torch import Tensor
 
 from captum_dynamics import _linalg
 from captum_dynamics._typing import Inputs, Jacobians, States
+
+Solve = Callable[[States, Tensor], States]
+"""(lambda - J)^-1 v, or v (lambda - J)^-1, of v (n, d) and lambda (n, 1)."""
+
+Modes = tuple[Tensor, Tensor, Tensor]
+"""Multipliers (m,), right modes (d, m) and left ones (m, d), of one state."""
 
 
 class TangentMap(ABC):
@@ -36,3 +43,12 @@ class TangentMap(ABC):
         slopes = self.jacobians()
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
         return _linalg.solve(slopes, -residuals, lambda p: self.push(p) - p)
+
+    @property
+    def resolvents(self) -> tuple[Solve, Solve] | None:
+        """(lambda - J)^-1 v and v (lambda - J)^-1 by the structure of J, or None."""
+        return None
+
+    def leading(self, count: int) -> Modes | None:
+        """Leading modes of one state that the structure of J gives, or None."""
+        return None

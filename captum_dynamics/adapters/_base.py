@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -48,6 +49,9 @@ class CallConvention(ABC):
     backward: bool = False
     """Whether sequences are read from their last step, padding first."""
 
+    begins_empty: bool = True
+    """Whether a sequence has nothing before it, as of attention alone it may have."""
+
     @abstractmethod
     def read(
         self, dynamics: DynamicsMap, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -74,6 +78,19 @@ class CallConvention(ABC):
         """Arguments by which the layer reads on from its own `output`, or None."""
         return None
 
+    def after_context(
+        self, dynamics: DynamicsMap, layer: nn.Module, inputs: InputSequences
+    ) -> tuple[Call, Any]:
+        """A call of one step after what a map holds fixed, and the layer's output.
+
+        Only of a layer whose sequences do not begin with nothing before them.
+        """
+        raise NotImplementedError
+
+    def precisely(self, layer: nn.Module) -> AbstractContextManager[Any]:
+        """A block in which a layer in float64 computes in float64 all the way."""
+        return nullcontext()
+
     @abstractmethod
     def write(
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
@@ -96,6 +113,9 @@ class RecurrentAdapter(DynamicsMap):
 
     of_model: bool = False
     """Whether it reads a whole model, whose layers can be read one by one too."""
+
+    runs_model: bool = False
+    """Whether it reads a layer by running its model; layers alike are read alike."""
 
     one_map: bool = True
     """Whether one map makes all states; a bidirectional layer has several."""

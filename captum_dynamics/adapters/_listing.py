@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from importlib import metadata
 from typing import Any
 
@@ -122,31 +123,53 @@ def inspect_layers(model: nn.Module) -> tuple[LayerReading, ...]:
         [('rnn', 'GRUAdapter', 8)]
     """
     known = recurrent_layers(model)
+    whole = {path: module for path, module in known.items() if _is_model(module)}
+    layers = {path: module for path, module in known.items() if path not in whole}
     others = {
         path: module
         for path, module in model.named_modules()
-        if path not in known and _looks_recurrent(module)
+        if _looks_recurrent(module) and path not in known and not _within(path, known)
     }
     candidates = {*known, *others}
-    return tuple(
-        _reading(path, module)
-        for path, module in model.named_modules()
-        if path in candidates
-        and not _within(path, known)
-        and (path in known or not _holds(path, candidates))
-    )
+    listed = {
+        *(path for path in whole if not _within(path, whole)),
+        *(path for path in layers if not _within(path, layers)),
+        *(path for path in others if not _holds(path, candidates)),
+    }
+    return tuple(_readings(model, listed))
 
 
-def _reading(path: str, module: nn.Module) -> LayerReading:
+def _readings(model: nn.Module, listed: set[str]) -> Iterator[LayerReading]:
+    """Read each layer; of layers alike that take a run of the model, one."""
+    read: dict[object, LayerReading] = {}
+    for path, module in model.named_modules():
+        if path not in listed:
+            continue
+        adapter = registered_for(type(module))
+        if adapter is None or not adapter.runs_model:
+            yield _reading(path, module, module)
+            continue
+        alike = type(module), tuple(p.shape for p in module.parameters())
+        if alike not in read:
+            read[alike] = _reading(path, model, module)
+        yield replace(read[alike], path=path)
+
+
+def _reading(path: str, model: nn.Module, module: nn.Module) -> LayerReading:
     reason = ""
     for way in _WAYS:
         try:
-            adapter = adapt(module, **way)
+            adapter = adapt(model, module, **way)
         except Exception as error:  # whatever an adapter says of it is the answer
             reason = reason or " ".join(str(error).split()) or type(error).__name__
             continue
         return _read_as(path, module, adapter, way)
     return LayerReading(path, _kind(module), "", "", StateLayout(()), 0, (), reason)
+
+
+def _is_model(module: nn.Module) -> bool:
+    adapter = registered_for(type(module))
+    return adapter is not None and adapter.of_model
 
 
 def _read_as(

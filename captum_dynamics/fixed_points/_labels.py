@@ -102,6 +102,12 @@ def _smallest_singular(tangent: TangentMap, states: States) -> PerPoint:
         slopes = tangent.jacobians()
         slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
         return _linalg.smallest_singular(slopes)[0]
+    if tangent.resolvents is not None:
+        solve, solve_left = tangent.resolvents
+        one = torch.ones_like(states[:, :1])
+        return _linalg.smallest_singular_by_solves(
+            lambda v: solve(v, one), lambda v: solve_left(v, one), states
+        )
     return _linalg.smallest_singular_by_products(
         lambda v: tangent.push(v) - v, lambda v: tangent.pull(v)[0] - v, states
     )

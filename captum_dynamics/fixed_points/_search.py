@@ -16,9 +16,12 @@ from captum_dynamics.exceptions import ConvergenceWarning
 from captum_dynamics.fixed_points._labels import fits_dense, label
 from captum_dynamics.fixed_points._points import FixedPoints
 from captum_dynamics.solvers import (
+    Cascade,
     Iteration,
+    LayerByLayer,
     MixedPrecision,
     NewtonKrylov,
+    Reduced,
     Solver,
     Status,
 )
@@ -54,7 +57,9 @@ def find_fixed_points(
         inputs: constant input of each search, (n, k), or (1, k) for all.
         solver: how to search; by default `MixedPrecision()`, from a width of 256 on
             with `NewtonKrylov` as its first search, and `NewtonKrylov()` alone where
-            four Jacobians of one state do not fit `budget`.
+            four Jacobians of one state do not fit `budget`; a map that is affine in its
+            state, or in what is left of it at rest, is solved by `Reduced()` first, a
+            stack of such by `LayerByLayer()`.
         extra_starts: further starts drawn from the given ones: three quarters are
             mixtures of two to four of them, one quarter is uniform in their box.
         q_slow: speed 1/2 |g|^2 below which a point that is not fixed counts as slow.
@@ -180,11 +185,23 @@ def mix_states(
 
 
 def _default_solver(dynamics: DynamicsMap, budget: int) -> Solver:
-    if not fits_dense(dynamics.state_dim, budget):
-        return NewtonKrylov()
+    parts = [section.dynamics for section in dynamics.sections]
+    if parts and all(_is_affine_at_rest(part) for part in parts):
+        return LayerByLayer()
     reduction = dynamics.reduction
     searched = dynamics if reduction is None else reduction.dynamics
-    return MixedPrecision() if searched.state_dim < WIDE else MixedPrecision.wide()
+    affine, small = _is_affine_at_rest(dynamics), searched.state_dim < WIDE
+    if not fits_dense(dynamics.state_dim, budget):
+        return Reduced() if affine else NewtonKrylov()
+    general = MixedPrecision() if small else MixedPrecision.wide()
+    # Where I - A is singular the points of a continuum, if any, are left to find.
+    return Cascade(Reduced(), general) if affine else general
+
+
+def _is_affine_at_rest(dynamics: DynamicsMap) -> bool:
+    reduction = dynamics.reduction
+    searched = dynamics if reduction is None else reduction.dynamics
+    return searched.traits.affine_in_state
 
 
 def _checked(

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from captum_dynamics import _linalg
-from captum_dynamics._typing import Inputs, Memory, States
+from captum_dynamics._typing import Inputs, Memory, PerPoint, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.solvers._base import IterativeSolver
+from captum_dynamics.tangent import TangentMap
 
 # Differences of an affine map vanish to rounding; those of others do not.
 ROUNDING = 1e-9
@@ -59,15 +59,20 @@ def steps_to_zero(
     dynamics: DynamicsMap, states: States, inputs: Inputs, residuals: States
 ) -> States:
     """Steps to the zeros of the affine maps around each state; NaN without one."""
-    slopes = dynamics.jacobians(states, inputs)
-    slopes.diagonal(dim1=-2, dim2=-1).sub_(1)
-    steps = -_linalg.solve(slopes, residuals)
+    tangent = dynamics.tangent(states, inputs)
+    steps = tangent.newton_direction(residuals)
     # So long a step is a quotient of rounding errors; at its end, so far away that all
     # residuals drown in rounding, anything would pass for fixed.
-    least = SINGULAR * slopes.square().sum((-2, -1)).sqrt() * steps.norm(dim=1)
-    return torch.where(
-        residuals.norm(dim=1, keepdim=True) > least[:, None], steps, torch.nan
-    )
+    least = SINGULAR * _slope_size(tangent, states) * steps.norm(dim=1)
+    return torch.where((residuals.norm(dim=1) > least)[:, None], steps, torch.nan)
+
+
+def _slope_size(tangent: TangentMap, states: States) -> PerPoint:
+    """About the Frobenius norm of J - I, by what it does to a vector of signs."""
+    generator = torch.Generator().manual_seed(0)
+    signs = torch.randint(2, states.shape, generator=generator).to(states) * 2 - 1
+    size: PerPoint = (tangent.push(signs) - signs).norm(dim=1)
+    return size
 
 
 def _check_affine(

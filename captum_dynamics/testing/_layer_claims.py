@@ -10,6 +10,7 @@ from torch import nn
 
 from captum_dynamics._typing import InputSequences
 from captum_dynamics.adapters import RecurrentAdapter
+from captum_dynamics.adapters._attributes import restored
 from captum_dynamics.testing._agreement import (
     copied,
     largest_error,
@@ -20,6 +21,8 @@ from captum_dynamics.testing.report import CheckRow
 # Largest relative errors (one step, a sequence), by the layer's own precision.
 _LIMITS = {torch.float64: (1e-12, 1e-10)}
 _SINGLE = (1e-6, 1e-5)
+
+_FIXED = "keys and values are held fixed: no sequence is compared"
 
 Claims = Iterator[CheckRow]
 Given = tuple[tuple[Any, ...], dict[str, Any]]
@@ -35,6 +38,10 @@ def same_outputs(
 ) -> Claims:
     """One step, and a whole sequence, are what the layer gives."""
     one_step, whole = limits(inputs.dtype)
+    if not adapter.calls.begins_empty:
+        error = _distance_after_context(adapter, layer, inputs[:, :1])
+        yield CheckRow("one step after the context is", error, one_step, _FIXED)
+        return
     for name, given, limit in (
         ("one step is the layer's", inputs[:, :1], one_step),
         ("a sequence is the layer's", inputs, whole),
@@ -62,6 +69,8 @@ def rows_of_layer(
 ) -> Claims:
     """A sequence within a batch ends where the layer ends with it alone."""
     _, limit = limits(inputs.dtype)
+    if not adapter.calls.begins_empty:
+        return
     states, _ = _follow(adapter, inputs)
     for row in range(min(2, len(inputs))):
         alone = inputs[row : row + 1]
@@ -120,7 +129,8 @@ def run_layer(
 ) -> Any:
     """What the layer returns for sequences; of a loop of calls, the last output."""
     args, kwargs = _first_call(adapter, inputs)
-    output = layer(*args, **kwargs)
+    with adapter.calls.precisely(layer), restored(layer):
+        output = layer(*args, **kwargs)
     if not adapter.calls.one_step:
         return output
     for step in range(1, inputs.shape[1]):
@@ -152,6 +162,20 @@ def _follow(adapter: RecurrentAdapter, inputs: InputSequences) -> tuple[Any, Any
         return adapter.rollout(call.initial_states, call.inputs), call
     read = inputs.to(call.inputs.dtype)
     return adapter.rollout(call.initial_states, read), call
+
+
+def _distance_after_context(
+    adapter: RecurrentAdapter, layer: nn.Module, inputs: InputSequences
+) -> float:
+    """Largest error of one step after the context, for all rows and for one alone."""
+    worst = 0.0
+    with adapter.calls.precisely(layer):
+        for given in (inputs, inputs[:1]):
+            call, output = adapter.calls.after_context(adapter, layer, given)
+            states = adapter.rollout(call.initial_states, call.inputs)
+            written = adapter.calls.write(adapter, states, call, output)
+            worst = max(worst, largest_error(written, output))
+    return worst
 
 
 def _distance(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from captum_dynamics._typing import Counts, InputSequences, StateSequences
-from captum_dynamics.adapters._base import Call, CallConvention
+from captum_dynamics.adapters._base import Call, CallConvention, refuse
+from captum_dynamics.adapters.huggingface._capturing import decode
 from captum_dynamics.adapters.huggingface._decoding import first_tensor
+from captum_dynamics.adapters.huggingface._functional import precision_of
 from captum_dynamics.dynamics import DynamicsMap
 
 _IDS = "input_ids"
@@ -27,12 +30,20 @@ class CacheCalls(CallConvention):
         layer: the layer, or the model.
         input_name: the argument that is the input, or its position.
         embedding: of ids, where the layer is a whole model.
+        context: ids (1, t) whose keys and values the layer attends to, if it does.
     """
 
     def __init__(
-        self, layer: nn.Module, input_name: str | int, embedding: nn.Module | None
+        self,
+        layer: nn.Module,
+        input_name: str | int,
+        *,
+        embedding: nn.Module | None,
+        context: Tensor | None,
     ) -> None:
         """Keep the names of the arguments."""
+        self.begins_empty = context is None
+        self._context = context
         signature = inspect.signature(layer.forward)
         self._names = list(signature.parameters)
         self._required = [
@@ -85,14 +96,42 @@ class CacheCalls(CallConvention):
         given: dict[str, Any] = dict.fromkeys(self._required)
         if "position_ids" in self._names:
             given["position_ids"] = steps.expand(len(inputs), -1)
+        if "use_cache" in self._names:
+            given["use_cache"] = False
         return (), {**given, self._input_name: inputs}
+
+    def after_context(
+        self, dynamics: DynamicsMap, layer: nn.Module, inputs: InputSequences
+    ) -> tuple[Call, Any]:
+        """Let a model read the context with a cache of its own, and then inputs.
+
+        Raises:
+            UnsupportedLayerError: the layer is no whole model.
+        """
+        if self._context is None or self._embedding is None:
+            raise refuse(layer, "only a whole model can be run after a context.")
+        output = decode(layer, self._context.expand(len(inputs), -1), inputs)
+        given = inputs.to(dynamics.dtype)
+        initial = dynamics.context_state  # type: ignore[attr-defined]
+        lengths = torch.ones(len(inputs), dtype=torch.long, device=inputs.device)
+        return Call(given, initial.expand(len(inputs), -1), lengths), output
+
+    def precisely(self, layer: nn.Module) -> AbstractContextManager[Any]:
+        """Without the casts to float32 that layers of transformers have in them."""
+        return precision_of(layer)
 
     def write(
         self, dynamics: DynamicsMap, states: StateSequences, call: Call, output: Any
     ) -> Any:
-        """The output that the layer gives on the way to states (n, t, d)."""
-        given = dynamics.outputs(states, call)  # type: ignore[attr-defined]
-        return _with_first(output, given.to(first_tensor(output).dtype))
+        """The output that the layer gives on the way to states (n, t, d).
+
+        What it gives for padding after the end of a sequence stays as it is.
+        """
+        own = first_tensor(output)
+        given = dynamics.outputs(states, call).to(own.dtype)  # type: ignore[attr-defined]
+        steps = torch.arange(given.shape[1], device=given.device)
+        read = steps < call.lengths[:, None]
+        return _with_first(output, torch.where(read[..., None], given, own))
 
     def _by_name(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         return {**dict(zip(self._names, args, strict=False)), **kwargs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_dynamics.adapters._attributes import restored
 from captum_dynamics.adapters._base import refuse
 from captum_dynamics.adapters.huggingface._decoding import (
     DecodingStep,
     Held,
+    attribute_tensors,
     call_tensors,
     double,
     in_double,
 )
-from captum_dynamics.adapters.huggingface._hosts import embedding_of
+from captum_dynamics.adapters.huggingface._functional import precision_of
+from captum_dynamics.adapters.huggingface._hosts import embedding_of, new_cache
 from captum_dynamics.adapters.huggingface._slots import Path, Slot, tensors_in
 
 # How layers and models name what they read, and models what they keep.
@@ -38,7 +41,13 @@ class _Seen:
 
 
 @torch.no_grad()
-def capture(host: nn.Module, layer: nn.Module, context: Tensor) -> DecodingStep:
+def capture(
+    host: nn.Module,
+    layer: nn.Module,
+    context: Tensor,
+    *,
+    is_state: Callable[[Path], bool] | None = None,
+) -> DecodingStep:
     """Keep the call of a layer in the step after a context of ids (1, t).
 
     What the call writes anew, in its old shape, is the state of the layer. The axis of
@@ -48,29 +57,34 @@ def capture(host: nn.Module, layer: nn.Module, context: Tensor) -> DecodingStep:
         host: the model of transformers that keeps the cache.
         layer: one of its layers, or itself.
         context: ids that were read before.
+        is_state: whether the tensor at a path is state, where that is not to be seen
+            from what the call writes.
 
     Raises:
         UnsupportedLayerError: the layer keeps no state of fixed size.
     """
     own, ours = private_copy(host, layer)
-    one, two = (_decode(own, ours, context.expand(n, -1), layer) for n in (1, 2))
-    written = [path for path in one.before if _is_state(path, one)]
-    if not written:
+    one, two = (_watch(own, ours, context.expand(n, -1)) for n in (1, 2))
+    held = {
+        path: Held(double(value), path, _axis_of_rows(value, two.before.get(path)))
+        for path, value in one.before.items()
+    }
+    if is_state is None:
+        written = (h for h in held.values() if _is_state(h.path, one))
+        states = tuple(part for h in written for part in _parts(h, one))
+    else:
+        states = tuple(h for h in held.values() if is_state(h.path))
+    if not states:
         raise refuse(
             layer,
             "a step of it writes nothing that keeps its size: it has no recurrent "
             "state (keys and values of attention grow, and are none).",
         )
-    read = _input_path(layer, one.call)
-    held = {
-        path: Held(double(value), path, _axis_of_rows(value, two.before.get(path)))
-        for path, value in one.before.items()
-    }
-    call = one.call
+    call, read = one.call, _input_path(layer, one.call)
     for path in tensors_in(call):
         Slot(call, path).write(held[path].value)
-    others = tuple(h for p, h in held.items() if p not in written and p != read)
-    states = tuple(held[path] for path in written)
+    known = {read, *(h.path for h in states)}
+    others = tuple(h for p, h in held.items() if p not in known)
     attends = any(_grew(path, one) for path in one.before)
     return DecodingStep(in_double(ours), call, states, held[read], others, attends)
 
@@ -79,30 +93,58 @@ def private_copy(host: nn.Module, layer: nn.Module) -> tuple[nn.Module, nn.Modul
     """A copy of a model, sharing its parameters, to be evaluated; and its layer."""
     memo: dict[int, Any] = {id(p): p for p in host.parameters()}
     own = copy.deepcopy(host, memo).eval()
-    if hasattr(own, "set_attn_implementation"):
-        own.set_attn_implementation("eager")  # type: ignore[operator]
+    # Fused kernels know no forward mode; those of experts, no float64 either.
+    for name, kind in (("attn", "eager"), ("experts", "batched_mm")):
+        choose = getattr(own, f"set_{name}_implementation", None)
+        if choose is not None:
+            choose(kind)
     path = next(name for name, module in host.named_modules() if module is layer)
     return own, own.get_submodule(path)
 
 
-def _decode(
-    host: nn.Module, layer: nn.Module, context: Tensor, named: nn.Module
-) -> _Seen:
-    """Let the model read a context, and see what the layer does in the next step."""
-    embedded = embedding_of(host)(context)
-    places = torch.arange(context.shape[1], device=context.device)
-    kept = _run(host, embedded, places)
-    name = next((n for n in _CACHES if kept.get(n) is not None), None)
-    if name is None:
-        raise refuse(named, f"{type(host).__name__} keeps no cache when it decodes.")
+def decode(host: nn.Module, context: Tensor, inputs: Tensor) -> Any:
+    """What a model gives out for inputs (n, 1, k) after a context of ids (n, t)."""
+    with restored(host):
+        return _run(host, inputs, _after(context), **_read(host, context))
+
+
+def _watch(host: nn.Module, layer: nn.Module, context: Tensor) -> _Seen:
+    """The call of a layer in the step after a context, whose last id comes again."""
     seen: list[_Seen] = []
-    with _watched(layer, seen):
-        _run(host, embedded[:, -1:], places[-1:] + 1, **{name: kept[name]})
+    with precision_of(host):
+        cache = _read(host, context)
+        again = embedding_of(host)(context[:, -1:])
+        with _watched(layer, seen):
+            _run(host, again, _after(context), **cache)
     if len(seen) != 1:
         raise refuse(
-            named, f"it is called {len(seen)} times in one step of decoding, not once."
+            layer, f"it is called {len(seen)} times in one step of decoding, not once."
         )
     return seen[0]
+
+
+def _read(host: nn.Module, context: Tensor) -> dict[str, Any]:
+    """The cache that a model keeps of a context, by its name."""
+    embedded = embedding_of(host)(context)
+    places = torch.arange(context.shape[1], device=context.device)
+    known = inspect.signature(host.forward).parameters
+    for name in (name for name in _CACHES if name in known):
+        kept = _run(host, embedded, places).get(name)
+        if kept is None:
+            # Some models use a cache, but want the caller to make it.
+            kept = new_cache(host, len(context))
+            _run(host, embedded, places, **{name: kept})
+        if kept is not None:
+            return {name: kept}
+    _run(host, embedded, places)
+    if attribute_tensors(host):
+        return {}  # it keeps all in attributes
+    raise refuse(host, "it keeps no cache when it decodes.")
+
+
+def _after(context: Tensor) -> Tensor:
+    """Position (1,) of what comes after a context."""
+    return torch.tensor([context.shape[1]], device=context.device)
 
 
 def _run(host: nn.Module, embedded: Tensor, places: Tensor, **cache: Any) -> Any:
@@ -153,6 +195,15 @@ def _is_state(path: Path, seen: _Seen) -> bool:
     if new is None or not old.is_floating_point() or old.shape != new.shape:
         return False
     return not torch.equal(old, new)
+
+
+def _parts(held: Held, seen: _Seen) -> list[Held]:
+    """The layers that a call writes, where a tensor stacks layers in front of rows."""
+    if held.axis != 1:
+        return [held]
+    old, new = seen.before[held.path], seen.after[held.path]
+    written = (old != new).flatten(1).any(1).nonzero()[:, 0].tolist()
+    return [Held(held.value[i], (*held.path, i), 0) for i in written]
 
 
 def _grew(path: Path, seen: _Seen) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from captum_dynamics._typing import Inputs
+from captum_dynamics.adapters._attributes import attributes, restored
 from captum_dynamics.adapters.huggingface._functional import (
     DoublePrecision,
     FunctionalWrites,
@@ -86,17 +87,24 @@ class DecodingStep:
         memo: dict[int, Any] = {}
         rows = len(inputs)
         for held in self.others:
-            memo[id(held.value)] = held.repeat(rows)
+            # Counters of tokens are added to in place.
+            copied = held.repeat(rows)
+            counts = not copied.is_floating_point()
+            memo[id(held.value)] = copied.clone() if counts else copied
         for held in self.states:
             memo[id(held.value)] = held.from_rows(states[held.path])
         memo[id(self.read.value)] = self.read.from_rows(inputs[:, None])
         call = copy.deepcopy(self.call, memo)
         call[_ATTRIBUTES] = attributes(self.layer)
         slots = [Slot(call, held.path) for held in self.states]
+        kept = (held for held in self.others if held.path[0] == _ATTRIBUTES)
         with restored(self.layer):
+            for held in kept:
+                Slot(call, held.path).write(memo[id(held.value)])
             for slot, held in zip(slots, self.states, strict=True):
                 slot.write(memo[id(held.value)])
-            with DoublePrecision(), FunctionalWrites(slots):
+            writes = FunctionalWrites(slot.whole for slot in slots)
+            with _plain_attention(), DoublePrecision(), writes:
                 output = self.layer(*call["args"], **call["kwargs"])
             new = {
                 held.path: held.to_rows(slot.read())
@@ -105,9 +113,13 @@ class DecodingStep:
         return new, first_tensor(output)
 
 
-def attributes(layer: nn.Module) -> dict[str, dict[str, Any]]:
-    """Attributes in which the modules of a layer keep tensors, as they stand."""
-    return {name: vars(module) for name, module in layer.named_modules()}
+def _plain_attention() -> AbstractContextManager[None]:
+    """Attention in plain operations, as fused ones know no forward mode."""
+    # Asked for here, as torch 2.2 has none of it and may have no transformers.
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    plain: AbstractContextManager[None] = sdpa_kernel(SDPBackend.MATH)
+    return plain
 
 
 def attribute_tensors(layer: nn.Module) -> dict[Path, Tensor]:
@@ -123,22 +135,6 @@ def attribute_tensors(layer: nn.Module) -> dict[Path, Tensor]:
 def call_tensors(call: dict[str, Any], layer: nn.Module) -> dict[Path, Tensor]:
     """All tensors that a call of a layer can read and write, by path."""
     return {**tensors_in(call), **attribute_tensors(layer)}
-
-
-@contextmanager
-def restored(layer: nn.Module) -> Iterator[None]:
-    """Put back the tensors that are attributes of a layer when the block ends."""
-    before = [
-        (held, key, value)
-        for held in attributes(layer).values()
-        for key, value in held.items()
-        if isinstance(value, Tensor)
-    ]
-    try:
-        yield
-    finally:
-        for held, key, value in before:
-            held[key] = value
 
 
 def first_tensor(output: Any) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 import torch
@@ -48,6 +49,59 @@ def beginning(host: nn.Module) -> Tensor:
     token = getattr(config, "bos_token_id", None) or 0
     device = next(host.parameters()).device
     return torch.full((1, _BEGINNING), token % config.vocab_size, device=device)
+
+
+def checked_context(host: nn.Module, context: Tensor) -> Tensor:
+    """Ids (1, t) that a model can have read before, on its device."""
+    config: Any = host.config
+    is_ids = isinstance(context, Tensor) and not (
+        context.is_floating_point() or context.is_complex()
+    )
+    if not is_ids or context.ndim != 2 or len(context) != 1 or not context.numel():
+        raise ValueError(
+            f"Expected `context` to be ids (1, t) of one text, got "
+            f"{_described(context)}."
+        )
+    if int(context.min()) < 0 or int(context.max()) >= config.vocab_size:
+        raise ValueError(
+            f"Expected `context` to be ids from 0 to {config.vocab_size - 1}, got "
+            f"{int(context.min())} to {int(context.max())}."
+        )
+    return context.long().to(next(host.parameters()).device)
+
+
+def _described(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    return type(value).__name__
+
+
+def new_cache(host: nn.Module, rows: int) -> Any:
+    """An empty cache of the class that a model's own source file defines, or None.
+
+    Before transformers 5 several hybrids only use a cache that `generate` made.
+    """
+    source = vars(sys.modules[type(host).__module__])
+    kinds = [
+        kind
+        for name, kind in source.items()
+        if name.endswith("Cache") and kind.__module__ == type(host).__module__
+    ]
+    if not kinds and "DynamicCache" in source:
+        return source["DynamicCache"](config=host.config)
+    if len(kinds) != 1:
+        return None
+    config: Any = host.config
+    parameter = next(host.parameters())
+    given = {
+        "config": config,
+        "batch_size": rows,
+        "dtype": parameter.dtype,
+        "device": parameter.device,
+        "devices": [parameter.device] * config.num_hidden_layers,
+    }
+    known = inspect.signature(kinds[0]).parameters
+    return kinds[0](**{name: given[name] for name in given if name in known})
 
 
 def _decodes(model: nn.Module) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 Path = tuple[str | int, ...]
@@ -20,7 +21,8 @@ class Slot:
 
     Attributes:
         root: what the path begins in.
-        path: keys of dicts, indices of lists and names of attributes.
+        path: keys of dicts, indices of lists and names of attributes. An index of a
+            tensor comes last: a part of it, such as one layer of a stack.
     """
 
     root: Any
@@ -30,14 +32,25 @@ class Slot:
         """What stands there now."""
         value = self.root
         for key in self.path:
-            value = _children(value)[key]
+            held: Any = value if isinstance(value, Tensor) else _children(value)
+            value = held[key]
         return value
 
+    @property
+    def whole(self) -> Slot:
+        """The place of the tensor that this is a part of, or this one."""
+        outer = Slot(self.root, self.path[:-1])
+        return outer if isinstance(outer.read(), Tensor) else self
+
     def write(self, value: Any) -> None:
-        """Put another value there; a tuple on the way is made anew."""
+        """Put another value there; a tuple or tensor on the way is made anew."""
         outer = Slot(self.root, self.path[:-1])
         holder, key = outer.read(), self.path[-1]
-        if isinstance(holder, tuple):
+        if isinstance(holder, Tensor):
+            parts = list(holder)
+            parts[int(key)] = value
+            outer.write(torch.stack(parts))
+        elif isinstance(holder, tuple):
             place = int(key)
             outer.write((*holder[:place], value, *holder[place + 1 :]))
         else:

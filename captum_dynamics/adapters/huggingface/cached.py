@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,10 @@ from captum_dynamics._typing import (
     StateSequences,
 )
 from captum_dynamics.adapters._base import Call, RecurrentAdapter, no_direction, refuse
-from captum_dynamics.adapters._registry import register_reader
+from captum_dynamics.adapters._layered import LayeredTangent
+from captum_dynamics.adapters._registry import register_reader, registered_for
+from captum_dynamics.adapters._settled import Settled, is_affine, settled
+from captum_dynamics.adapters._windowed import WindowedTangent
 from captum_dynamics.adapters._with_output import WithOutput
 from captum_dynamics.adapters.huggingface._cache_calls import CacheCalls
 from captum_dynamics.adapters.huggingface._capturing import capture
@@ -25,11 +29,17 @@ from captum_dynamics.adapters.huggingface._coordinates import (
     layer_order,
 )
 from captum_dynamics.adapters.huggingface._decoding import DecodingStep
-from captum_dynamics.adapters.huggingface._hosts import beginning, embedding_of, host_of
+from captum_dynamics.adapters.huggingface._functional import DoublePrecision
+from captum_dynamics.adapters.huggingface._hosts import (
+    beginning,
+    checked_context,
+    embedding_of,
+    host_of,
+)
+from captum_dynamics.adapters.huggingface._sections import sections
+from captum_dynamics.dynamics import Reduction, Section
 from captum_dynamics.layout import StateLayout
-
-# Second differences of an affine map vanish to rounding; those of others do not.
-_ROUNDING = 1e-9
+from captum_dynamics.tangent import TangentMap
 
 
 @register_reader
@@ -48,6 +58,7 @@ class CachedLayer(RecurrentAdapter):
     """
 
     supported = "transformers>=4.57"
+    runs_model = True
 
     def __init__(
         self, step: DecodingStep, coordinates: Coordinates, calls: CacheCalls
@@ -56,7 +67,7 @@ class CachedLayer(RecurrentAdapter):
         self._decoding = step
         self._coordinates = coordinates
         self.calls = calls
-        self.traits = replace(self.traits, affine_in_state=self._is_affine())
+        self.traits = replace(self.traits, affine_in_state=is_affine(self))
 
     @classmethod
     def can_read(cls, model: nn.Module, layer: nn.Module) -> bool:
@@ -78,6 +89,7 @@ class CachedLayer(RecurrentAdapter):
         Raises:
             UnsupportedLayerError: no model of transformers holds it, or it has no
                 recurrent state.
+            ValueError: `context` are no ids (1, t) of the model.
         """
         if layer_index is not None:
             raise ValueError(
@@ -93,10 +105,22 @@ class CachedLayer(RecurrentAdapter):
                 "it is read while its model decodes, and no model of transformers "
                 "holds it; give the model, which must be a module, and the layer.",
             )
-        step = capture(host, layer, beginning(host) if context is None else context)
-        embedding = embedding_of(host) if layer is host else None
-        calls = CacheCalls(layer, step.read.path[-1], embedding)
+        before = beginning(host) if context is None else checked_context(host, context)
+        step = cls.capture(host, layer, before)
+        calls = CacheCalls(
+            layer,
+            step.read.path[-1],
+            embedding=embedding_of(host) if layer is host else None,
+            context=before if step.attends else None,
+        )
         return cls(step, cls.coordinates_of(step), calls)
+
+    @classmethod
+    def capture(
+        cls, host: nn.Module, layer: nn.Module, context: Tensor
+    ) -> DecodingStep:
+        """Keep the layer's call in the step after a context of ids (1, t)."""
+        return capture(host, layer, context)
 
     @classmethod
     def coordinates_of(cls, step: DecodingStep) -> Coordinates:
@@ -116,9 +140,48 @@ class CachedLayer(RecurrentAdapter):
         return self._decoding.read.value.device
 
     @property
+    def reduction(self) -> Reduction | None:
+        """The map of what is no window of inputs, with the windows at rest."""
+        return self._settled
+
+    @cached_property
+    def _settled(self) -> Settled | None:
+        return None if self.of_model else settled(self)
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """Of a model, its recurrent layers; none of a layer."""
+        return self._sections
+
+    @cached_property
+    def _sections(self) -> tuple[Section, ...]:
+        if not self.of_model:
+            return ()
+        host, layers = self._decoding.layer, []
+        with DoublePrecision():
+            for module in host.modules():
+                kind = registered_for(type(module))
+                if kind is None or kind.of_model or not issubclass(kind, CachedLayer):
+                    continue
+                own = kind.from_model(host, module)
+                layers.append((module, own, own._decoding))
+        return sections(self, layers)
+
+    def tangent(self, states: States, inputs: Inputs) -> TangentMap:
+        if self.sections:
+            return LayeredTangent(self, states, inputs)
+        return WindowedTangent(self, self._settled, states, inputs)
+
+    @property
     def attends(self) -> bool:
         """Whether a step reads keys and values, which the map holds fixed."""
         return self._decoding.attends
+
+    @property
+    def context_state(self) -> States:
+        """The state (1, d) in which the context left the layer."""
+        tensors = {h.path: h.to_rows(h.value) for h in self._decoding.states}
+        return self._coordinates.flat(tensors)
 
     @property
     def with_output(self) -> RecurrentAdapter:
@@ -140,18 +203,3 @@ class CachedLayer(RecurrentAdapter):
         before = torch.cat([call.initial_states[:, None], states[:, :-1]], dim=1)
         _, given = self.advance(before.flatten(0, 1), call.inputs.flatten(0, 1))
         return given.reshape(*states.shape[:2], -1)
-
-    @torch.no_grad()
-    def _is_affine(self) -> bool:
-        """Whether the second difference along a line vanishes, for some inputs."""
-        generator = torch.Generator().manual_seed(0)
-        inputs, states, lines = (
-            torch.randn(2, width, generator=generator, dtype=torch.float64)
-            for width in (self.input_dim, self.state_dim, self.state_dim)
-        )
-        inputs, states, lines = (v.to(self.device) for v in (inputs, states, lines))
-        at, ahead, behind = (
-            self.step(states + share * lines, inputs) for share in (0.0, 2.0, -1.0)
-        )
-        bend = (ahead - 3 * at + 2 * behind).norm()
-        return bool(bend <= _ROUNDING * (1 + ahead.norm() + behind.norm()))

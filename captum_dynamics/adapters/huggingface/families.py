@@ -13,6 +13,21 @@ from captum_dynamics.exceptions import AdapterWarning
 
 MIXERS = {
     "mamba": "MambaMixer",
+    "mamba2": "Mamba2Mixer",
+    "falcon_mamba": "FalconMambaMixer",
+    "jamba": "JambaMambaMixer",
+    "zamba": "ZambaMambaMixer",
+    "zamba2": "Zamba2MambaMixer",
+    "bamba": "BambaMixer",
+    "granitemoehybrid": "GraniteMoeHybridMambaLayer",
+    "falcon_h1": "FalconH1Mixer",
+    "nemotron_h": "NemotronHMamba2Mixer",
+    "qwen3_next": "Qwen3NextGatedDeltaNet",
+    "qwen3_5": "Qwen3_5GatedDeltaNet",
+    "olmo_hybrid": "OlmoHybridGatedDeltaNet",
+    "kimi_linear": "KimiLinearDeltaAttention",
+    "lfm2": "Lfm2ShortConv",
+    "minimax": "MiniMaxLightningAttention",
 }
 """Class of the recurrent layers of each family, by the name of its module."""
 
@@ -22,11 +37,31 @@ def layer_name(family: str, kind: str) -> str:
     return f"transformers.models.{family}.modeling_{family}.{kind}"
 
 
+MODELS = {
+    "mamba": "MambaPreTrainedModel",
+    "mamba2": "Mamba2PreTrainedModel",
+    "falcon_mamba": "FalconMambaPreTrainedModel",
+    "jamba": "JambaPreTrainedModel",
+    "zamba": "ZambaPreTrainedModel",
+    "zamba2": "Zamba2PreTrainedModel",
+    "bamba": "BambaPreTrainedModel",
+    "granitemoehybrid": "GraniteMoeHybridPreTrainedModel",
+    "falcon_h1": "FalconH1PreTrainedModel",
+    "nemotron_h": "NemotronHPreTrainedModel",
+    "qwen3_next": "Qwen3NextPreTrainedModel",
+    "qwen3_5": "Qwen3_5PreTrainedModel",
+    "olmo_hybrid": "OlmoHybridPreTrainedModel",
+    "kimi_linear": "KimiLinearPreTrainedModel",
+    "lfm2": "Lfm2PreTrainedModel",
+    "minimax": "MiniMaxPreTrainedModel",
+}
+"""Base class of each family's models, by the name of its module."""
+
 for _family, _kind in MIXERS.items():
     register_adapter(layer_name(_family, _kind))(CachedLayer)
 
 
-@register_adapter(layer_name("mamba", "MambaPreTrainedModel"))
+@register_adapter(*(layer_name(family, kind) for family, kind in MODELS.items()))
 class CachedModel(CachedLayer):
     """A whole model whose state is what all its layers write into the cache.
 
