@@ -1,4 +1,7 @@
-"""The update gate RNN, a layer the package has no adapter for (Collins et al. 2017).
+"""The update gate RNN as a layer of a user, read by its function alone.
+
+The package has one of its own, `models.UGRNN`, with an adapter that knows closed forms;
+here it has none (Collins et al. 2017).
 
 g = sigma(W_g x + U_g h + b_g + 1), c = tanh(W_c x + U_c h + b_c), h' = g h + (1 - g) c.
 """

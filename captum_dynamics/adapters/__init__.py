@@ -41,6 +41,7 @@ from captum_dynamics.adapters.lstm import LSTMLayer
 from captum_dynamics.adapters.mean_map import MeanMap
 from captum_dynamics.adapters.ncps import NCPAdapter
 from captum_dynamics.adapters.rnn import RNNLayer
+from captum_dynamics.adapters.ugrnn import UGRNNLayer
 from captum_dynamics.adapters.xlstm import MLSTMCellAdapter, SLSTMCellAdapter
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "SequenceCalls",
     "SoftFeedback",
     "TokenFeedback",
+    "UGRNNLayer",
     "adapt",
     "describe_adapters",
     "adapt_all",

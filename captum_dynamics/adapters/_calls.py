@@ -17,12 +17,15 @@ from captum_dynamics.dynamics import DynamicsMap
 class SequenceCalls(CallConvention):
     """`forward(inputs, hx=None) -> (outputs, h_n)` of nn.RNN, nn.GRU and nn.LSTM.
 
+    A layer of another kind that is called so has the same settings: `batch_first`,
+    `bidirectional` and `num_layers`.
+
     Of a bidirectional layer, blocks of states go level by level, forward before
     backward, as in h_n. All of them are in the order of the sequence: the backward
     direction ends at its first step.
     """
 
-    def __init__(self, layer: nn.RNNBase) -> None:
+    def __init__(self, layer: Any) -> None:
         """Keep what the layer's settings say of its tensors."""
         self._batch_first = bool(layer.batch_first)
         self._directions = 2 if layer.bidirectional else 1

@@ -1,4 +1,4 @@
-"""The layers of torch.nn in unitwise form."""
+"""The layers of torch.nn, and the update gate RNN, in unitwise form."""
 
 from __future__ import annotations
 
@@ -103,6 +103,47 @@ class GRUForm(UnitwiseForm):
         recurrent = arguments[:, 3]
         n = torch.tanh(torch.addcmul(arguments[:, 2], r, recurrent))
         return r, z, n, recurrent, arguments[:, 4]
+
+
+@dataclass(frozen=True, eq=False)
+class UGRNNForm(UnitwiseForm):
+    """h' = (1 - g) c + g h, of the drives of g and c, and h."""
+
+    weights: Weights
+
+    def reads(self, inputs: Inputs) -> Reads:
+        return torch.addmm(self.weights.bias, inputs, self.weights.inputs.mT)
+
+    def arguments(self, states: States, reads: Reads) -> Arguments:
+        drives = torch.addmm(reads, states, self.weights.recurrent.mT)
+        return torch.cat([drives, states], dim=1).view(len(states), 3, -1)
+
+    def values(self, arguments: Arguments) -> Values:
+        g, c, old = self._gates(arguments)
+        return torch.lerp(c, old, g)[:, None]
+
+    def slopes(self, arguments: Arguments) -> ValueSlopes:
+        g, c, old = self._gates(arguments)
+        by_g, by_c = (old - c) * g * (1 - g), (1 - g) * (1 - c**2)
+        return torch.stack([by_g, by_c, g], dim=1)[:, None]
+
+    def states(self, values: Values) -> States:
+        return values[:, 0]
+
+    def pull_values(self, cotangents: States) -> Values:
+        return cotangents[:, None]
+
+    def pull_states(self, cotangents: Arguments) -> States:
+        drives = cotangents[:, :2].flatten(1)
+        return torch.addmm(cotangents[:, 2], drives, self.weights.recurrent)
+
+    def pull_inputs(self, cotangents: Arguments) -> Inputs:
+        return cotangents[:, :2].flatten(1) @ self.weights.inputs
+
+    def _gates(self, arguments: Arguments) -> tuple[Tensor, Tensor, Tensor]:
+        """g, c and h."""
+        g, c = torch.sigmoid(arguments[:, 0]), torch.tanh(arguments[:, 1])
+        return g, c, arguments[:, 2]
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,9 +63,9 @@ def layer_weights(layer: nn.RNNBase, index: int, *, backward: bool = False) -> W
     return _copy(layer, suffix, projection)
 
 
-def cell_weights(cell: nn.RNNCellBase) -> Weights:
-    """Weights of a torch.nn.RNNCell, GRUCell or LSTMCell."""
-    return _copy(cell, "", None)
+def cell_weights(cell: nn.Module, suffix: str = "") -> Weights:
+    """Weights of a torch.nn.RNNCell, GRUCell or LSTMCell, or of one named like them."""
+    return _copy(cell, suffix, None)
 
 
 def check_sequence_layer(layer: nn.RNNBase) -> None:

@@ -7,6 +7,24 @@ from captum_dynamics.models.sentiment import (
     SentimentModel,
     load_sentiment,
 )
+from captum_dynamics.models.sequence_net import (
+    ARCHITECTURES,
+    SequenceNet,
+    build_layer,
+    keep_state,
+)
+from captum_dynamics.models.ugrnn import UGRNN, UGRNNCell
 from captum_dynamics.models.vocabulary import Vocabulary
 
-__all__ = ["SentimentClassifier", "SentimentModel", "Vocabulary", "load_sentiment"]
+__all__ = [
+    "ARCHITECTURES",
+    "SentimentClassifier",
+    "SentimentModel",
+    "SequenceNet",
+    "UGRNN",
+    "UGRNNCell",
+    "Vocabulary",
+    "build_layer",
+    "keep_state",
+    "load_sentiment",
+]

@@ -19,16 +19,13 @@ from torch import Tensor, nn
 from captum_dynamics._checks import check_lengths
 from captum_dynamics._typing import Counts, InputSequences
 from captum_dynamics.exceptions import FileFormatError
+from captum_dynamics.models.sequence_net import build_layer
 from captum_dynamics.models.vocabulary import PADDING_ID, Vocabulary
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-CELLS: dict[str, type[nn.GRU] | type[nn.LSTM] | type[nn.RNN]] = {
-    "gru": nn.GRU,
-    "lstm": nn.LSTM,
-    "tanh": nn.RNN,
-}
+CELLS = ("gru", "lstm", "tanh", "ugrnn")
 SHIPPED = ("gru", "lstm")
 
 
@@ -43,12 +40,12 @@ class SentimentClassifier(nn.Module):
     Attributes:
         embedding: `nn.Embedding`; row 0, the padding, is zero.
         dropout: `nn.Dropout` on the embedded words.
-        rnn: `nn.GRU`, `nn.LSTM` or `nn.RNN`, batch first, one layer.
+        rnn: `nn.GRU`, `nn.LSTM`, `nn.RNN` or `UGRNN`, batch first, one layer.
         readout: `nn.Linear(hidden_size, 1)`.
 
     Args:
         vocabulary_size: Number of words, the two special ones included.
-        cell: "gru", "lstm" or "tanh".
+        cell: "gru", "lstm", "tanh" or "ugrnn".
         embedding_dim: Width of an embedded word.
         hidden_size: Units of the recurrent layer.
         dropout: Share of embedded features dropped in training.
@@ -76,7 +73,7 @@ class SentimentClassifier(nn.Module):
         _check_cell(cell)
         self.embedding = nn.Embedding(vocabulary_size, embedding_dim, PADDING_ID)
         self.dropout = nn.Dropout(dropout)
-        self.rnn = CELLS[cell](embedding_dim, hidden_size, batch_first=True)
+        self.rnn = build_layer(cell, embedding_dim, hidden_size)
         self.readout = nn.Linear(hidden_size, 1)
 
     def forward(self, ids: Tensor) -> Float[Tensor, "n 1"]:
@@ -192,7 +189,7 @@ def load_sentiment(
     card were measured with these very weights.
 
     Args:
-        cell: "gru" or "lstm"; with a `directory` of your own also "tanh".
+        cell: "gru" or "lstm"; with a `directory` of your own also "tanh" or "ugrnn".
         directory: Where to read; by default the weights shipped with the package.
             `python -m captum_dynamics.tasks.imdb --out DIR` writes such a directory.
 

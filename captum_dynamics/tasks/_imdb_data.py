@@ -72,15 +72,21 @@ def _review(row: Any, place: str) -> Review:
     return Review(row["text"], int(row["label"]))
 
 
-def download_reviews() -> list[Review]:
-    """Fetch the 25,000 training reviews of `stanfordnlp/imdb`.
+def download_reviews(split: str = "train") -> list[Review]:
+    """Fetch 25,000 reviews of `stanfordnlp/imdb`.
+
+    Args:
+        split: "train", or "test" for the official test set.
 
     Returns:
         The reviews in the data set's order.
 
     Raises:
         ImportError: If the package `datasets` is missing.
+        ConnectionError: If they cannot be fetched, as without a network.
     """
+    if split not in ("train", "test"):
+        raise ValueError(f'Expected `split` to be "train" or "test", got {split!r}.')
     try:
         from datasets import load_dataset
     except ImportError as error:
@@ -88,7 +94,14 @@ def download_reviews() -> list[Review]:
             "Downloading IMDB needs the package `datasets`: pip install datasets, or "
             "pass your own copy by --data."
         ) from error
-    rows = load_dataset("stanfordnlp/imdb", split="train")
+    try:
+        rows = load_dataset("stanfordnlp/imdb", split=split)
+    except Exception as error:  # of several libraries, which share no base
+        raise ConnectionError(
+            "Expected `datasets` to fetch stanfordnlp/imdb, or to have a copy of it, "
+            f"got {type(error).__name__}; without a network, pass your own copy by "
+            "--data."
+        ) from error
     return [_review(dict(row), f"row {index}") for index, row in enumerate(rows)]
 
 

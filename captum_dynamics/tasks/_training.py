@@ -1,192 +1,236 @@
-"""Training a sentiment classifier, and measuring it."""
+"""The one training routine: updates by Adam that a killed process can go on with."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from tqdm import tqdm
 
-from captum_dynamics._typing import Counts, PerPoint
-from captum_dynamics.models.sentiment import SentimentClassifier
-from captum_dynamics.models.vocabulary import PADDING_ID, pad
+from captum_dynamics import _checks
+from captum_dynamics.exceptions import FileFormatError
+from captum_dynamics.tasks._files import write_tensors
 
-
-@dataclass(frozen=True)
-class Documents:
-    """Encoded reviews, none of them empty, and their labels of shape (N,)."""
-
-    ids: list[list[int]]
-    labels: Counts
+FORMAT = "captum_dynamics training 1"
+SHOWN = 50  # updates from one loss on the bar to the next
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: all numbers that, with the data, decide the weights.
+    """How to train: with the net and the task, all numbers that decide the weights.
 
     Attributes:
-        epochs: Passes over the training reviews.
-        seed: Seed of initial weights, order and dropout.
-        batch_size: Documents per step.
-        learning_rate: Adam's peak rate, reached after the warm-up.
-        warm_up: Share of all steps in which the rate rises from zero; after it the
-            rate follows half a cosine back to zero.
-        clip: Largest gradient norm; only the first steps of an LSTM come near.
+        updates: updates of the weights.
+        learning_rate: Adam's first rate, which falls along half a cosine.
+        seed: of the data, and of dropout.
+        final_rate: share of the first rate that is left at the end.
+        clip: largest norm of a gradient.
     """
 
-    epochs: int = 4
+    updates: int
+    learning_rate: float
     seed: int = 0
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    warm_up: float = 0.05
+    final_rate: float = 0.01
     clip: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        _checks.check_positive("updates", self.updates)
+        _checks.check_positive("learning_rate", self.learning_rate)
+        _checks.check_positive("clip", self.clip)
 
-def train(
-    vocabulary_size: int,
-    training: Documents,
-    held_out: Documents,
-    recipe: Recipe,
-    *,
-    cell: str = "gru",
-    embedding_dim: int = 128,
-    hidden_size: int = 128,
-    show_progress: bool = False,
-) -> tuple[SentimentClassifier, list[float]]:
-    """Train a new classifier and follow it on held-out reviews.
 
-    Held-out reviews are watched and never used: the network of the last epoch is
-    returned, whichever was best. The caller's random state is untouched.
+@dataclass(frozen=True)
+class Checkpoint:
+    """The file a training can go on from, and how often it is written.
+
+    Attributes:
+        path: the file.
+        every: updates, or epochs, from one writing to the next.
+        resume: whether to go on from the file, where it is there; else start anew.
+    """
+
+    path: Path
+    every: int = 200
+    resume: bool = False
+
+
+class Training:
+    """A net under training: its optimizer, its rates and its random states.
 
     Args:
-        vocabulary_size: Number of words.
-        training: Reviews to learn from.
-        held_out: Reviews to judge by, after every epoch.
-        recipe: Epochs, seed and rates.
-        cell: "gru", "lstm" or "tanh".
-        embedding_dim: Width of an embedded word.
-        hidden_size: Units of the recurrent layer.
-        show_progress: Show a bar for every epoch.
+        net: the net, whose weights are changed in place.
+        recipe: the numbers.
+        task: what it is trained on: a checkpoint of another task is refused.
+        rates: makes the learning-rate schedule of an optimizer; by default half a
+            cosine down to the final rate.
+    """
 
-    Returns:
-        The network in evaluation mode; its held-out accuracy after each epoch.
+    def __init__(
+        self,
+        net: nn.Module,
+        recipe: Recipe,
+        *,
+        task: str,
+        rates: Callable[[torch.optim.Optimizer], LRScheduler] | None = None,
+    ) -> None:
+        """Begin with nothing done."""
+        self.net, self.done = net, 0
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.history: list[float] = []
+        self._clip = recipe.clip
+        self._about = {"task": task, "net": repr(net), **asdict(recipe)}
+        self._optimizer = torch.optim.Adam(net.parameters(), recipe.learning_rate)
+        if rates is None:
+            end = recipe.final_rate * recipe.learning_rate
+            self._schedule: LRScheduler = CosineAnnealingLR(
+                self._optimizer, recipe.updates, end
+            )
+        else:
+            self._schedule = rates(self._optimizer)
+
+    def update(self, loss: Tensor) -> None:
+        """Take one step down the gradient of a loss."""
+        self._optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.net.parameters(), self._clip)
+        self._optimizer.step()
+        self._schedule.step()
+        self.done += 1
+
+    def save(self, path: Path) -> None:
+        """Write all of it; an interruption leaves the old file or the new one."""
+        state = self._optimizer.state_dict()
+        moments = {
+            f"optimizer.{row}.{name}": value
+            for row, values in state["state"].items()
+            for name, value in values.items()
+        }
+        weights = {f"net.{name}": v for name, v in self.net.state_dict().items()}
+        random = {
+            "random.generator": self.generator.get_state(),
+            "random.torch": torch.get_rng_state(),
+        }
+        content = {
+            "about": self._about,
+            "done": self.done,
+            "history": self.history,
+            "rate": state["param_groups"][0]["lr"],
+            "schedule": self._schedule.state_dict(),
+        }
+        metadata = {"format": FORMAT, "content": json.dumps(content)}
+        write_tensors(path, {**weights, **moments, **random}, metadata)
+
+    def restore(self, path: Path) -> None:
+        """Go on from a file.
+
+        Raises:
+            FileFormatError: for a truncated or foreign file.
+            ValueError: for the checkpoint of another training.
+        """
+        content, tensors = _read(path)
+        stored = content["about"]
+        differing = [
+            name for name in self._about if stored.get(name) != self._about[name]
+        ]
+        if differing:
+            raise ValueError(
+                f"Expected the checkpoint {path.name} to be of this training, got one "
+                f"with another {', '.join(differing)}; remove it to start anew."
+            )
+        self.net.load_state_dict(_within(tensors, "net."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in _within(tensors, "optimizer.").items():
+            row, _, moment = name.partition(".")
+            moments.setdefault(int(row), {})[moment] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        groups[0]["lr"] = content["rate"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self._schedule.load_state_dict(content["schedule"])
+        self.generator.set_state(tensors["random.generator"])
+        torch.set_rng_state(tensors["random.torch"])
+        self.done, self.history = content["done"], content["history"]
+
+
+def fit(
+    net: nn.Module,
+    loss_of: Callable[[torch.Generator], Tensor],
+    recipe: Recipe,
+    *,
+    task: str,
+    checkpoint: Checkpoint | None = None,
+    show_progress: bool = False,
+) -> None:
+    """Train a net on new data in every update; the caller's random state stays.
+
+    A training that was killed and resumed ends at the weights of one that was not, to
+    the last bit, on one machine with one number of threads.
+
+    Args:
+        net: the net, whose weights are changed in place; in evaluation mode after.
+        loss_of: the loss of the net on data drawn by a generator.
+        recipe: updates, rates and seed.
+        task: what it is trained on, for the bar and the checkpoint.
+        checkpoint: the file to go on from; none is written by default.
+        show_progress: show a bar over updates.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        sizes = {"embedding_dim": embedding_dim, "hidden_size": hidden_size}
-        model = SentimentClassifier(vocabulary_size, cell=cell, **sizes)
-        initialize(model)
-        optimizer = torch.optim.Adam(model.parameters(), recipe.learning_rate)
-        steps = recipe.epochs * math.ceil(len(training.ids) / recipe.batch_size)
-        rate = partial(_rate, steps=steps, warm_up=recipe.warm_up)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        accuracies: list[float] = []
-        for epoch in range(1, recipe.epochs + 1):
-            batches = list(_bucketed(training.ids, recipe.batch_size))
-            model.train()
-            for rows in tqdm(batches, f"epoch {epoch}", disable=not show_progress):
-                optimizer.zero_grad()
-                torch.autograd.backward(_loss(model, training, rows))
-                nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-                optimizer.step()
-                schedule.step()
-            accuracies.append(accuracy(logits(model, held_out), held_out.labels))
-    return model.eval(), accuracies
+        training = Training(net, recipe, task=task)
+        begin(training, checkpoint)
+        bar = tqdm(
+            total=recipe.updates,
+            initial=training.done,
+            desc=task,
+            disable=not show_progress,
+        )
+        with bar:
+            while training.done < recipe.updates:
+                loss = loss_of(training.generator)
+                training.update(loss)
+                bar.update()
+                if training.done % SHOWN == 1:
+                    bar.set_postfix(loss=f"{loss.item():.1e}", refresh=False)
+                keep(training, checkpoint)
+    net.eval()
 
 
-def initialize(model: SentimentClassifier) -> None:
-    """Set initial weights under which a state lasts for many words.
-
-    Orthogonal recurrent weights per gate, and a bias of +1 on the gate that keeps the
-    state (the GRU's update gate, the LSTM's forget gate). Both are the second block in
-    PyTorch's order: (reset, update, new) and (input, forget, cell, output).
-
-    Args:
-        model: The network, changed in place.
-    """
-    # Small, so that a word is worth little until the data say otherwise.
-    nn.init.normal_(model.embedding.weight, std=0.05)
-    nn.init.zeros_(model.embedding.weight.detach()[PADDING_ID])
-    width = model.rnn.hidden_size
-    weights = {name: value.detach() for name, value in model.rnn.named_parameters()}
-    for gate in range(weights["weight_hh_l0"].shape[0] // width):
-        nn.init.orthogonal_(weights["weight_hh_l0"][gate * width : (gate + 1) * width])
-    nn.init.zeros_(weights["bias_hh_l0"])
-    nn.init.zeros_(weights["bias_ih_l0"])
-    if isinstance(model.rnn, nn.GRU | nn.LSTM):
-        nn.init.ones_(weights["bias_ih_l0"][width : 2 * width])
+def begin(training: Training, checkpoint: Checkpoint | None) -> None:
+    """Go on from a checkpoint that is there and wanted."""
+    if checkpoint is not None and checkpoint.resume and checkpoint.path.exists():
+        training.restore(checkpoint.path)
 
 
-def _rate(step: int, steps: int, warm_up: float) -> float:
-    """Share of the peak learning rate at a step: a ramp, then half a cosine."""
-    ramp = max(1, round(warm_up * steps))
-    if step < ramp:
-        return (step + 1) / ramp
-    return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, steps - ramp)))
+def keep(training: Training, checkpoint: Checkpoint | None) -> None:
+    """Write the checkpoint if it is time."""
+    if checkpoint is not None and training.done % checkpoint.every == 0:
+        training.save(checkpoint.path)
 
 
-def _bucketed(documents: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Yield shuffled batches of rows whose documents have similar lengths.
-
-    Padding costs as much as words do. Sorting within random pools of 50 batches
-    removes most of it and still mixes documents anew in every epoch.
-    """
-    order = torch.randperm(len(documents)).tolist()
-    pool = 50 * size
-    batches: list[list[int]] = []
-    for start in range(0, len(order), pool):
-        rows = sorted(order[start : start + pool], key=lambda row: len(documents[row]))
-        batches.extend(rows[i : i + size] for i in range(0, len(rows), size))
-    for index in torch.randperm(len(batches)).tolist():
-        yield batches[index]
-
-
-def _loss(model: SentimentClassifier, data: Documents, rows: list[int]) -> Tensor:
-    """Cross-entropy of some documents."""
-    found = model(pad([data.ids[row] for row in rows]))[:, 0]
-    wanted = data.labels[rows].to(found.dtype)
-    return nn.functional.binary_cross_entropy_with_logits(found, wanted)
-
-
-def logits(
-    model: SentimentClassifier, data: Documents, *, batch_size: int = 128
-) -> PerPoint:
-    """Score all documents without dropout.
-
-    Args:
-        model: The network; its training mode is left as found.
-        data: Encoded reviews.
-        batch_size: Documents per batch; changes speed, not results.
-
-    Returns:
-        Logits of shape (N,), in the documents' order.
-    """
-    was_training = model.training
-    model.eval()
-    order = sorted(range(len(data.ids)), key=lambda row: len(data.ids[row]))
-    scores = torch.empty(len(order))
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        with torch.no_grad():
-            for start in range(0, len(order), batch_size):
-                rows = order[start : start + batch_size]
-                scores[rows] = model(pad([data.ids[row] for row in rows]))[:, 0]
-    finally:
-        model.train(was_training)
-    return scores
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"format {metadata.get('format')!r}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return json.loads(metadata["content"]), tensors
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise FileFormatError(
+            f"{path.name} is truncated, or no checkpoint of a training: {error}"
+        ) from error
 
 
-def accuracy(scores: PerPoint, labels: Counts) -> float:
-    """Share of labels that the sign of the score gets right.
-
-    Args:
-        scores: Logits of shape (N,).
-        labels: 0 or 1, shape (N,).
-
-    Returns:
-        A number from 0 to 1.
-    """
-    return float(((scores > 0) == (labels == 1)).double().mean())
+def _within(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }

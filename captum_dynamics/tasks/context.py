@@ -17,13 +17,11 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from captum_dynamics import _checks
-from captum_dynamics.exceptions import FileFormatError
+from captum_dynamics.tasks._command import checkpoint_of, misuse_ends, training_parser
+from captum_dynamics.tasks._files import load_weights, save_weights
+from captum_dynamics.tasks._training import Checkpoint, Recipe, fit
 
 __all__ = [
     "NOISE",
@@ -192,6 +190,7 @@ def train_context(
     steps: int = 50,
     learning_rate: float = 1.2e-3,
     weight_penalty: float = 1e-5,
+    checkpoint: Checkpoint | None = None,
     show_progress: bool = False,
 ) -> ContextNet:
     """Train a net by Adam, the rate falling to 1 % of its start along half a cosine.
@@ -210,36 +209,34 @@ def train_context(
         steps: Words of a sentence.
         learning_rate: First rate.
         weight_penalty: Factor of the squared weights that are added to the loss.
+        checkpoint: The file that a killed training can go on from.
         show_progress: Show a progress bar over updates.
 
     Returns:
         The net in evaluation mode.
     """
-    _checks.check_positive("updates", updates)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = ContextNet(hidden)
     if start is not None:
         net.load_state_dict(start.state_dict())
     weights = [weight for weight in net.parameters() if weight.ndim > 1]
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(net.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, updates, 0.01 * learning_rate
-    )
-    bar = tqdm(range(updates), f"context {seed}", disable=not show_progress)
-    for update in bar:
+
+    def loss(generator: torch.Generator) -> Tensor:
         data = sample_context(sequences, steps, generator=generator)
-        loss = nn.functional.mse_loss(net(data.inputs), data.targets)
+        error = nn.functional.mse_loss(net(data.inputs), data.targets)
         size = torch.stack([weight.square().sum() for weight in weights]).sum()
-        optimizer.zero_grad()
-        torch.autograd.backward(loss + weight_penalty * size)
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if update % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.1e}", refresh=False)
-    return net.eval()
+        return error + weight_penalty * size
+
+    fit(
+        net,
+        loss,
+        Recipe(updates, learning_rate, seed),
+        task=f"context, {sequences} x {steps}, penalty {weight_penalty}",
+        checkpoint=checkpoint,
+        show_progress=show_progress,
+    )
+    return net
 
 
 def evaluate_context(
@@ -262,9 +259,8 @@ def save_context(
         path: The file.
         about: Metadata, such as the seed and the loss.
     """
-    weights = {name: value.contiguous() for name, value in net.state_dict().items()}
     settings = {"task": "context", "hidden": str(net.rnn.hidden_size)}
-    save_file(weights, path, metadata={**(about or {}), **settings})
+    save_weights(net, path, {**(about or {}), **settings})
 
 
 def load_context(path: str | Path) -> ContextNet:
@@ -273,64 +269,59 @@ def load_context(path: str | Path) -> ContextNet:
     Raises:
         FileFormatError: When the file is truncated, or holds something else.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            settings = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        # A new module draws initial weights; the caller's random state must not notice.
-        with torch.random.fork_rng(devices=[]):
-            net = ContextNet(int(settings["hidden"]))
-        net.load_state_dict(weights)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise FileFormatError(
-            f"Expected a net of the toy language in {Path(path).name}: {error}"
-        ) from error
-    return net.eval()
+
+    def build(about: dict[str, str]) -> ContextNet:
+        return ContextNet(int(about["hidden"]))
+
+    return load_weights(path, build, what="a net of the toy language")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: train one net, say how well it adds up, write its file."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = None if options.start is None else load_context(options.start)
-    hidden = options.hidden if start is None else start.rnn.hidden_size
-    net = train_context(
-        hidden,
-        options.seed,
-        start=start,
-        updates=options.updates,
-        learning_rate=options.learning_rate,
-        weight_penalty=options.weight_penalty,
-        show_progress=not options.quiet,
-    )
+    checkpoint = checkpoint_of(options.out, resume=options.resume)
+    hidden = options.size if start is None else start.rnn.hidden_size
+    with misuse_ends(parser):
+        net = train_context(
+            hidden,
+            options.seed,
+            start=start,
+            updates=options.steps,
+            learning_rate=options.learning_rate,
+            weight_penalty=options.weight_penalty,
+            checkpoint=checkpoint,
+            show_progress=not options.quiet,
+        )
     loss = evaluate_context(net)
     _logger.info("Mean squared error %.2e over 50 words.", loss)
     about = {
         "seed": str(options.seed),
-        "updates": str(options.updates),
+        "updates": str(options.steps),
         "learning_rate": str(options.learning_rate),
         "weight_penalty": str(options.weight_penalty),
         "loss": f"{loss:.2e}",
     }
     save_context(net, options.out, about=about)
+    checkpoint.path.unlink(missing_ok=True)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m captum_dynamics.tasks.context",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = training_parser(
+        "context",
+        _DESCRIPTION,
+        _EPILOG,
+        size=100,
+        updates=18000,
+        learning_rate=1.2e-3,
+        archs=["gru"],
     )
     add = parser.add_argument
-    add("--hidden", type=int, default=100, help="units (%(default)s)")
-    add("--seed", type=int, default=0, help="of weights and data (%(default)s)")
     add("--start", metavar="FILE", help="a net to train further, instead of a new one")
-    add("--updates", type=int, default=18000, help="training updates (%(default)s)")
-    add("--learning-rate", type=float, default=1.2e-3, help="first (%(default)s)")
-    add("--weight-penalty", type=float, default=1e-5, help="(%(default)s)")
-    add("--quiet", action="store_true", help="show no progress bar")
-    add("--out", required=True, help="safetensors file to write")
+    text = "factor of the squared weights in the loss (%(default)s)"
+    add("--weight-penalty", type=float, default=1e-5, help=text)
     return parser
 
 

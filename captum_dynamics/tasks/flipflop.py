@@ -16,18 +16,17 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from captum_dynamics import _checks
 from captum_dynamics.adapters import adapt
 from captum_dynamics.dynamics import DynamicsMap
-from captum_dynamics.exceptions import FileFormatError
 from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
 from captum_dynamics.linearization import Linearization, linearize
+from captum_dynamics.models.sequence_net import SequenceNet, check_arch
 from captum_dynamics.recording import record
+from captum_dynamics.tasks._command import checkpoint_of, misuse_ends, training_parser
+from captum_dynamics.tasks._files import load_weights, save_weights
+from captum_dynamics.tasks._training import Checkpoint, Recipe, fit
 
 __all__ = [
     "FlipFlop",
@@ -43,7 +42,6 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
-CELLS = ("gru", "lstm", "tanh", "relu")
 PULSE_PROBABILITY = 0.1
 EVALUATION_STEPS = 256
 Sequences = Float[Tensor, "n t b"]
@@ -59,7 +57,7 @@ A net can solve the task with more points or fewer: try other seeds.
 
 _EPILOG = """\
 example:
-  python -m captum_dynamics.tasks.flipflop --cell gru --hidden 16 --seed 0 \\
+  python -m captum_dynamics.tasks.flipflop --arch gru --size 16 --seed 0 \\
       --out flipflop_gru.safetensors
 
   >>> import captum_dynamics as cd
@@ -76,29 +74,22 @@ class FlipFlop:
     targets: Sequences
 
 
-class FlipFlopNet(nn.Module):
+class FlipFlopNet(SequenceNet):
     """A recurrent layer `rnn` (batch first), read out linearly by `readout`."""
 
     def __init__(self, cell: str, hidden: int, *, bits: int = 3) -> None:
         """Build an untrained net of one layer.
 
         Args:
-            cell: "gru", "lstm", "tanh" or "relu".
+            cell: "gru", "lstm", "tanh", "relu" or "ugrnn".
             hidden: units of the layer.
             bits: channels.
 
         Raises:
             ValueError: for another cell.
         """
-        super().__init__()
+        super().__init__(check_arch("cell", cell), bits, hidden, bits)
         self.cell, self.bits = cell, bits
-        self.rnn = _build_rnn(cell, hidden, bits)
-        self.readout = nn.Linear(hidden, bits)
-
-    def forward(self, inputs: Sequences) -> Sequences:
-        """Read pulses (n, t, bits), answer at every step."""
-        answers: Tensor = self.readout(self.rnn(inputs)[0])
-        return answers
 
 
 def sample_flipflop(
@@ -150,6 +141,7 @@ def train_flipflop(
     sequences: int = 64,
     steps: int = 50,
     learning_rate: float = 1e-2,
+    checkpoint: Checkpoint | None = None,
     show_progress: bool = False,
 ) -> FlipFlopNet:
     """Train a net by Adam, the rate falling to 1 % of its start along half a cosine.
@@ -157,7 +149,7 @@ def train_flipflop(
     The caller's random state is untouched; the same seed gives the same net.
 
     Args:
-        cell: "gru", "lstm", "tanh" or "relu".
+        cell: "gru", "lstm", "tanh", "relu" or "ugrnn".
         hidden: units.
         seed: of initial weights and data.
         bits: channels.
@@ -165,32 +157,29 @@ def train_flipflop(
         sequences: sequences of an update.
         steps: steps of a sequence.
         learning_rate: first rate.
+        checkpoint: the file that a killed training can go on from.
         show_progress: show a progress bar over updates.
 
     Returns:
         The net in evaluation mode.
     """
-    _checks.check_positive("updates", updates)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = FlipFlopNet(cell, hidden, bits=bits)
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.Adam(net.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimizer, updates, 0.01 * learning_rate
-    )
-    bar = tqdm(range(updates), f"{cell} {seed}", disable=not show_progress)
-    for update in bar:
+
+    def loss(generator: torch.Generator) -> Tensor:
         data = sample_flipflop(sequences, steps, bits=bits, generator=generator)
-        loss = nn.functional.mse_loss(net(data.inputs), data.targets)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if update % 50 == 0:
-            bar.set_postfix(loss=f"{loss.item():.1e}", refresh=False)
-    return net.eval()
+        return nn.functional.mse_loss(net(data.inputs), data.targets)
+
+    fit(
+        net,
+        loss,
+        Recipe(updates, learning_rate, seed),
+        task=f"flip-flop {cell}, {sequences} x {steps}",
+        checkpoint=checkpoint,
+        show_progress=show_progress,
+    )
+    return net
 
 
 def evaluate_flipflop(
@@ -245,12 +234,11 @@ def save_flipflop(
     """
     settings = {
         "cell": net.cell,
-        "hidden": str(net.rnn.hidden_size),
+        "hidden": str(net.readout.in_features),
         "inputs": str(net.bits),
         "outputs": str(net.bits),
     }
-    weights = {name: value.contiguous() for name, value in net.state_dict().items()}
-    save_file(weights, path, metadata={**(about or {}), **settings})
+    save_weights(net, path, {**(about or {}), **settings})
 
 
 def load_flipflop(path: str | Path) -> FlipFlopNet:
@@ -259,44 +247,42 @@ def load_flipflop(path: str | Path) -> FlipFlopNet:
     Raises:
         FileFormatError: when the file is truncated, or holds something else.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            settings = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        sizes = int(settings["hidden"]), int(settings["inputs"])
-        # A new module draws initial weights; the caller's random state must not notice.
-        with torch.random.fork_rng(devices=[]):
-            net = FlipFlopNet(settings["cell"], sizes[0], bits=sizes[1])
-        net.load_state_dict(weights)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        raise FileFormatError(
-            f"Expected a flip-flop net in {Path(path).name}: {error}"
-        ) from error
-    return net.eval()
+
+    def build(about: dict[str, str]) -> FlipFlopNet:
+        sizes = int(about["hidden"]), int(about["inputs"])
+        return FlipFlopNet(about["cell"], sizes[0], bits=sizes[1])
+
+    return load_weights(path, build, what="a flip-flop net")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: train one net, describe it, write its file."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    net = train_flipflop(
-        options.cell,
-        options.hidden,
-        options.seed,
-        bits=options.bits,
-        updates=options.updates,
-        show_progress=not options.quiet,
-    )
+    checkpoint = checkpoint_of(options.out, resume=options.resume)
+    with misuse_ends(parser):
+        net = train_flipflop(
+            options.arch,
+            options.size,
+            options.seed,
+            bits=options.bits,
+            updates=options.steps,
+            learning_rate=options.learning_rate,
+            checkpoint=checkpoint,
+            show_progress=not options.quiet,
+        )
     loss, accuracy = evaluate_flipflop(net)
     _logger.info("%s", _verdict(net, loss, accuracy))
     about = {
         "task": "flip-flop",
         "seed": str(options.seed),
-        "updates": str(options.updates),
+        "updates": str(options.steps),
         "loss": f"{loss:.2e}",
         "accuracy": f"{accuracy}",
     }
     save_flipflop(net, options.out, about=about)
+    checkpoint.path.unlink(missing_ok=True)
 
 
 def _verdict(net: FlipFlopNet, loss: float, accuracy: float) -> str:
@@ -316,31 +302,11 @@ def _by_unstable_dims(linear: Linearization) -> str:
     return ", ".join(f"{count} with {dims}" for dims, count in enumerate(counts))
 
 
-def _build_rnn(cell: str, hidden: int, bits: int) -> nn.RNNBase:
-    if cell == "gru":
-        return nn.GRU(bits, hidden, batch_first=True)
-    if cell == "lstm":
-        return nn.LSTM(bits, hidden, batch_first=True)
-    if cell in CELLS:
-        return nn.RNN(bits, hidden, nonlinearity=cell, batch_first=True)
-    raise ValueError(f"Expected `cell` to be one of {', '.join(CELLS)}, got {cell!r}.")
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m captum_dynamics.tasks.flipflop",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = training_parser(
+        "flipflop", _DESCRIPTION, _EPILOG, size=16, updates=3000, learning_rate=1e-2
     )
-    add = parser.add_argument
-    add("--cell", choices=CELLS, default="gru", help="recurrent layer (%(default)s)")
-    add("--hidden", type=int, default=16, help="units (%(default)s)")
-    add("--bits", type=int, default=3, help="channels (%(default)s)")
-    add("--seed", type=int, default=0, help="of weights and data (%(default)s)")
-    add("--updates", type=int, default=3000, help="training updates (%(default)s)")
-    add("--quiet", action="store_true", help="show no progress bar")
-    add("--out", required=True, help="safetensors file to write")
+    parser.add_argument("--bits", type=int, default=3, help="channels (%(default)s)")
     return parser
 
 

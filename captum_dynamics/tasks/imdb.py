@@ -22,6 +22,8 @@ from captum_dynamics.models.sentiment import (
     load_sentiment,
 )
 from captum_dynamics.models.vocabulary import SPECIAL_WORDS, Vocabulary
+from captum_dynamics.tasks._command import add_resume, checkpoint_of, positive
+from captum_dynamics.tasks._documents import Documents, Recipe, accuracy, logits, train
 from captum_dynamics.tasks._imdb_data import (
     Review,
     Split,
@@ -30,7 +32,6 @@ from captum_dynamics.tasks._imdb_data import (
     hold_out,
     read_reviews,
 )
-from captum_dynamics.tasks._training import Documents, Recipe, accuracy, logits, train
 
 __all__ = [
     "Review",
@@ -98,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder = Path(options.out)
     _export_words(folder, vocabulary, training, scores)
     recipe = Recipe(epochs=options.epochs, seed=options.seed)
+    checkpoint = checkpoint_of(folder / f"imdb_{options.cell}", resume=options.resume)
     started = time.perf_counter()
     model, by_epoch = train(
         len(vocabulary),
@@ -105,6 +107,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         held_out,
         recipe,
         cell=options.cell,
+        checkpoint=checkpoint,
         show_progress=True,
     )
     card = {
@@ -115,6 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     }
     _export_weights(folder, options.cell, model, card)
     _measure(folder, options.cell, model, training, held_out)
+    checkpoint.path.unlink(missing_ok=True)
 
 
 def encode_reviews(
@@ -301,7 +305,9 @@ def _parser() -> argparse.ArgumentParser:
         "package `datasets`",
     )
     parser.add_argument(
+        "--arch",
         "--cell",
+        dest="cell",
         choices=sorted(CELLS),
         default="gru",
         help="the recurrent layer, 128 units (default: %(default)s)",
@@ -312,6 +318,7 @@ def _parser() -> argparse.ArgumentParser:
         default="imdb_weights",
         help="directory to write: weights, vocabulary, card (default: %(default)s)",
     )
+    add_resume(parser)
     _add_numbers(parser)
     return parser
 
@@ -320,7 +327,7 @@ def _add_numbers(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments that are whole numbers."""
     parser.add_argument(
         "--epochs",
-        type=_positive,
+        type=positive,
         default=4,
         help="passes over the training reviews; the learning rate reaches zero at the "
         "last (default: %(default)s)",
@@ -334,25 +341,17 @@ def _add_numbers(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--held-out",
-        type=_positive,
+        type=positive,
         default=5000,
         help="reviews kept for judging (default: %(default)s)",
     )
     parser.add_argument(
         "--vocabulary-size",
-        type=_positive,
+        type=positive,
         default=16000,
         help="most frequent words kept, two special ones included; the weights file "
         "takes 256 bytes per word (default: %(default)s)",
     )
-
-
-def _positive(text: str) -> int:
-    """Read a whole number of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return number
 
 
 if __name__ == "__main__":

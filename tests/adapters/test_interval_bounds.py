@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import captum_dynamics as cd
 from captum_dynamics.adapters import RecurrentAdapter
+from captum_dynamics.models import UGRNN
 
 SINGLE = {
     "tanh": lambda: nn.RNN(3, 5),
@@ -17,6 +18,7 @@ SINGLE = {
     "gru": lambda: nn.GRU(3, 5),
     "gru cell": lambda: nn.GRUCell(3, 5),
     "lstm": lambda: nn.LSTM(3, 5),
+    "ugrnn": lambda: UGRNN(3, 5),
     "projected lstm": lambda: nn.LSTM(3, 5, proj_size=2),
 }
 STACKED = {

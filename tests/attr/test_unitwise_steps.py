@@ -18,6 +18,7 @@ from captum_dynamics.attr._quadrature import Quadrature
 from captum_dynamics.attr._runs import RunPair, pair_runs
 from captum_dynamics.attr._step_ends import StepEnds
 from captum_dynamics.attr._unitwise_steps import UnitwiseSteps, averaged_steps
+from captum_dynamics.models import UGRNN
 from captum_dynamics.unitwise import UnitwiseForm
 from tests.attr import models
 from tests.attr.models import Reader, reader, vectors
@@ -27,6 +28,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "ReLU": lambda: nn.RNN(3, 6, batch_first=True, nonlinearity="relu"),
     "GRU": lambda: nn.GRU(3, 6, batch_first=True),
     "LSTM": lambda: nn.LSTM(3, 6, batch_first=True),
+    "UGRNN": lambda: UGRNN(3, 6),
     "projected LSTM": lambda: nn.LSTM(3, 8, batch_first=True, proj_size=6),
     "without biases": lambda: nn.GRU(3, 6, batch_first=True, bias=False),
 }

@@ -52,10 +52,11 @@ def test_the_same_generator_gives_the_same_data_and_spares_the_global_one() -> N
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_short_training_learns_one_bit() -> None:
+@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "ugrnn"])
+def test_a_short_training_learns_one_bit(cell: str) -> None:
     before = torch.get_rng_state()
     net = train_flipflop(
-        "gru", 4, 0, bits=1, updates=150, sequences=16, steps=20, learning_rate=0.05
+        cell, 4, 0, bits=1, updates=150, sequences=16, steps=20, learning_rate=0.05
     )
     loss, accuracy = evaluate_flipflop(net, sequences=16, steps=40)
     assert loss < 0.2
@@ -73,7 +74,7 @@ def test_the_seed_decides_the_net() -> None:
     assert not torch.equal(weights(1), weights(2))
 
 
-@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "relu"])
+@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "relu", "ugrnn"])
 def test_a_saved_net_comes_back_the_same(cell: str, tmp_path: Path) -> None:
     net = FlipFlopNet(cell, 5, bits=2)
     save_flipflop(net, tmp_path / "net.safetensors", about={"seed": "0"})

@@ -7,16 +7,16 @@ import json
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 from captum_dynamics.models import Vocabulary, load_sentiment
-from captum_dynamics.tasks._imdb_data import build_vocabulary
-from captum_dynamics.tasks._training import (
+from captum_dynamics.tasks._documents import (
     Documents,
     Recipe,
     accuracy,
@@ -24,6 +24,7 @@ from captum_dynamics.tasks._training import (
     logits,
     train,
 )
+from captum_dynamics.tasks._imdb_data import build_vocabulary
 from captum_dynamics.tasks.imdb import (
     Review,
     download_reviews,
@@ -130,6 +131,42 @@ def test_without_the_datasets_package_the_remedy_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(ImportError, match=r"pip install datasets.*--data"):
+        download_reviews()
+
+
+def give_datasets(
+    monkeypatch: pytest.MonkeyPatch, load: Callable[..., list[dict[str, object]]]
+) -> None:
+    package = ModuleType("datasets")
+    package.load_dataset = load  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", package)
+
+
+def test_reviews_are_fetched_by_the_datasets_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def load(name: str, *, split: str) -> list[dict[str, object]]:
+        assert name == "stanfordnlp/imdb"
+        return [{"text": f"a {split} film", "label": int(split == "test")}]
+
+    give_datasets(monkeypatch, load)
+    assert download_reviews() == [Review("a train film", 0)]
+    assert download_reviews("test") == [Review("a test film", 1)]
+    with pytest.raises(ValueError, match="`split`"):
+        download_reviews("dev")
+
+
+def test_without_a_network_one_sentence_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class OfflineError(Exception):
+        pass
+
+    def load(*_: object, **__: object) -> list[dict[str, object]]:
+        raise OfflineError("a page of reasons")
+
+    give_datasets(monkeypatch, load)
+    with pytest.raises(ConnectionError, match=r"got OfflineError; without a.*--data"):
         download_reviews()
 
 

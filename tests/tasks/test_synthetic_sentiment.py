@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors import safe_open
 
+from captum_dynamics.exceptions import FileFormatError
+from captum_dynamics.models import SentimentClassifier
 from captum_dynamics.tasks.synthetic_sentiment import (
     evaluate_synthetic_sentiment,
+    load_synthetic_sentiment,
+    main,
     sample_synthetic_sentiment,
+    save_synthetic_sentiment,
     token_values,
     train_synthetic_sentiment,
 )
@@ -72,3 +80,59 @@ def test_a_net_learns_to_add_and_leaves_the_random_state_alone() -> None:
     again = train_synthetic_sentiment("tanh", 8, **QUICK)
     for first, second in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(first, second)
+
+
+def test_documents_have_the_lengths_that_are_asked_for() -> None:
+    data = sample_synthetic_sentiment(400, shortest=3, longest=5, generator=generator())
+    assert sorted((data.ids > 0).sum(1).unique().tolist()) == [3, 4, 5]
+    fixed = {"shortest": 6, "longest": 6}
+    model = train_synthetic_sentiment("gru", 8, **{**QUICK, **fixed})
+    accuracy, _ = evaluate_synthetic_sentiment(model, documents=500, **fixed)
+    assert accuracy > 0.85
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "tanh", "ugrnn"])
+def test_a_saved_net_comes_back_the_same(cell: str, tmp_path: Path) -> None:
+    model = SentimentClassifier(12, cell=cell, embedding_dim=3, hidden_size=4).eval()
+    path = tmp_path / "net.safetensors"
+    save_synthetic_sentiment(model, path)
+    before = torch.get_rng_state()
+    back = load_synthetic_sentiment(path)
+    assert torch.equal(torch.get_rng_state(), before)
+    ids = torch.tensor([[1, 5, 11], [3, 2, 0]])
+    assert torch.equal(back(ids), model(ids))
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(FileFormatError, match=r"synthetic sentiment in net"):
+        load_synthetic_sentiment(path)
+
+
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_the_command_writes_a_net_and_says_how_it_reads(
+    labels: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "net.safetensors"
+    given = "--arch ugrnn --size 4 --steps 2 --shortest 3 --longest 4"
+    given += " --hard" if labels == "hard" else ""
+    with caplog.at_level("INFO"):
+        main([*given.split(), "--quiet", "--out", str(path)])
+    assert "correlation of logits with sums" in caplog.text
+    assert load_synthetic_sentiment(path).readout.in_features == 4
+    with safe_open(path, "pt") as file:
+        assert file.metadata()["labels"] == labels
+    assert [file.name for file in tmp_path.iterdir()] == ["net.safetensors"]
+
+
+def test_the_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    shown = capsys.readouterr().out
+    for word in ("line", "--hard", "--resume", "example:", "load_synthetic_sentiment"):
+        assert word in shown
+
+
+def test_settings_that_do_not_fit_end_the_command_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--shortest", "50", "--quiet", "--out", str(tmp_path / "net")])
+    assert "`longest` to be at least `shortest` = 50" in capsys.readouterr().err
