@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from captum_dynamics.adapters._base import refuse
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.adapters.huggingface._capturing import capture
 from captum_dynamics.adapters.huggingface._coordinates import Coordinates
@@ -36,7 +37,11 @@ class _Writing(nn.Module):
         return output, state
 
 
-@register_adapter(layer_name("xlstm", "xLSTMLayer"), layer_name("xlstm", "xLSTMBlock"))
+@register_adapter(
+    layer_name("xlstm", "xLSTMLayer"),
+    layer_name("xlstm", "xLSTMBlock"),
+    "xlstm.xlstm_large.model.mLSTMLayer",
+)
 class XLSTMLayer(CachedLayer):
     """The mLSTM of a block of xLSTM, or the block, by transformers' own equations.
 
@@ -46,7 +51,7 @@ class XLSTMLayer(CachedLayer):
     the state before, also jointly: the map is a direct solve. A whole model is not.
 
     Where the package xlstm is installed, transformers takes its layers, which are not
-    these: hide it (`transformers.utils.is_xlstm_available`) during the first import.
+    these and are refused.
 
     References:
         Beck and others (2024), "xLSTM: Extended Long Short-Term Memory",
@@ -58,6 +63,7 @@ class XLSTMLayer(CachedLayer):
         cls, host: nn.Module, layer: nn.Module, context: Tensor
     ) -> DecodingStep:
         """Keep the call, of a layer that gives back its state."""
+        _check_own(host, layer)
         found = capture(host, layer, context, is_state=_is_state)
         return replace(found, layer=_Writing(found.layer))
 
@@ -89,7 +95,19 @@ class XLSTMModel(XLSTMLayer, CachedModel):
         cls, host: nn.Module, layer: nn.Module, context: Tensor
     ) -> DecodingStep:
         """Keep the call, of a model that writes its state into the cache."""
+        _check_own(host, layer)
         return capture(host, layer, context, is_state=_is_state)
+
+
+def _check_own(host: nn.Module, layer: nn.Module) -> None:
+    """Refuse layers of the package xlstm, which transformers takes if it finds it."""
+    bases = {base for module in host.modules() for base in type(module).__mro__}
+    if any(base.__module__.startswith("xlstm.") for base in bases):
+        raise refuse(
+            layer,
+            "transformers took it from the package xlstm; uninstall that package, and "
+            "transformers uses its own layers, which are read.",
+        )
 
 
 def _is_state(path: Path) -> bool:

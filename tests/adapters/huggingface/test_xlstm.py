@@ -151,3 +151,13 @@ def _capped(layer: Any, gate: Tensor) -> Tensor:
 def _read(part: Any, x: Tensor) -> Tensor:
     bias = None if part.bias is None else part.bias.double()
     return nn.functional.linear(x, part.weight.double(), bias)
+
+
+@pytest.mark.parametrize("layer", [LAYER, BLOCK, MODEL])
+def test_layers_of_the_package_xlstm_are_refused(layer: str) -> None:
+    model: Any = FAMILY.build(seed=1)
+    own = type(model.backbone.blocks[0].mlstm_layer)
+    named = {"__module__": "xlstm.xlstm_large.model"}
+    model.backbone.blocks[0].mlstm_layer.__class__ = type("mLSTMLayer", (own,), named)
+    with pytest.raises(cd.UnsupportedLayerError, match="uninstall that package"):
+        cd.adapt(model, layer)
