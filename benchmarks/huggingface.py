@@ -20,6 +20,7 @@ from torch.func import vmap
 
 import captum_dynamics as cd
 from captum_dynamics.adapters import RecurrentAdapter
+from captum_dynamics.calling import call_model
 from captum_dynamics.testing import TINY_MODELS, CheckReport, TinyModel, verify
 
 WINDOWS = ("conv", "shift", "begun")  # in names of blocks that hold last inputs
@@ -149,7 +150,7 @@ def _built(family: TinyModel, dtype: torch.dtype) -> nn.Module:
             # Those of rwkv are so small that its norms bend within a difference.
             embedding.weight.mul_(max(1.0, 0.25 / float(embedding.weight.std())))
         # Rwkv scales its weights when it first runs.
-        model(**_given(family, dtype))
+        call_model(model, _given(family, dtype))
     return model
 
 
