@@ -187,8 +187,8 @@ class TinyModel:
         Example:
             >>> from captum_dynamics.testing import TINY_MODELS
             >>> family = TINY_MODELS["rwkv"]
-            >>> family.missing or family.cache_name(family.build())
-            'state'
+            >>> if family.missing is None:
+            ...     name = family.cache_name(family.build())  # "state"
         """
         known = signature(model.forward).parameters
         return next((name for name in self.cache_names if name in known), None)
@@ -207,7 +207,8 @@ class TinyModel:
         Example:
             >>> from captum_dynamics.testing import TINY_MODELS
             >>> family = TINY_MODELS["mamba"]
-            >>> family.missing or family.new_cache(family.build())
+            >>> if family.missing is None:
+            ...     cache = family.new_cache(family.build())  # the model makes its own
         """
         modeling = self._module("modeling")
         if self.cache_class is None or not hasattr(modeling, self.cache_class):
