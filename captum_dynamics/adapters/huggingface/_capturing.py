@@ -64,14 +64,16 @@ def capture(
         UnsupportedLayerError: the layer keeps no state of fixed size.
     """
     own, ours = private_copy(host, layer)
-    one, two = (_watch(own, ours, context.expand(n, -1)) for n in (1, 2))
+    one = _watch(own, ours, context)
+    # A window of equal tokens stays the same: what a step writes shows with another.
+    two = _watch(own, ours, context.expand(2, -1), unlike=True)
     held = {
         path: Held(double(value), path, _axis_of_rows(value, two.before.get(path)))
         for path, value in one.before.items()
     }
     if is_state is None:
-        written = (h for h in held.values() if _is_state(h.path, one))
-        states = tuple(part for h in written for part in _parts(h, one))
+        written = (h for h in held.values() if _is_state(h.path, two))
+        states = tuple(part for h in written for part in _parts(h, two))
     else:
         states = tuple(h for h in held.values() if is_state(h.path))
     if not states:
@@ -108,12 +110,19 @@ def decode(host: nn.Module, context: Tensor, inputs: Tensor) -> Any:
         return _run(host, inputs, _after(context), **_read(host, context))
 
 
-def _watch(host: nn.Module, layer: nn.Module, context: Tensor) -> _Seen:
-    """The call of a layer in the step after a context, whose last id comes again."""
+def _watch(
+    host: nn.Module, layer: nn.Module, context: Tensor, *, unlike: bool = False
+) -> _Seen:
+    """The call of a layer in the step after a context, whose last id comes again.
+
+    Where `unlike`, what comes is moved away from that id, by more than a norm removes.
+    """
     seen: list[_Seen] = []
     with precision_of(host):
         cache = _read(host, context)
         again = embedding_of(host)(context[:, -1:])
+        if unlike:
+            again = again + torch.linspace(-1, 1, again.shape[-1]).to(again)
         with _watched(layer, seen):
             _run(host, again, _after(context), **cache)
     if len(seen) != 1:

@@ -109,6 +109,19 @@ def test_a_mixer_passes_all_checks(name: str, dtype: torch.dtype) -> None:
         assert not broken, report.table()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["b16", "16"])
+@each(FAMILIES)
+def test_a_mixer_in_half_precision_is_read_as_its_weights_say(
+    name: str, dtype: torch.dtype
+) -> None:
+    family, model = built(name, dtype)
+    half = cd.adapt(model, family.layer)
+    full = cd.adapt(model.float(), family.layer)
+    assert half.layout == full.layout
+    states, inputs = random(3, full.state_dim), random(3, full.input_dim, seed=1)
+    assert error(half.step(states, inputs), full.step(states, inputs)) < 1e-12
+
+
 @each(["lfm2", "qwen3_next", "granitemoehybrid"])
 def test_a_whole_model_that_attends_passes_all_checks(name: str) -> None:
     family, model = built(name, torch.float64)
