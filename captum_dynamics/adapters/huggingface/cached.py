@@ -103,7 +103,9 @@ class CachedLayer(RecurrentAdapter):
             raise refuse(
                 layer,
                 "it is read while its model decodes, and no model of transformers "
-                "holds it; give the model, which must be a module, and the layer.",
+                "holds it; give the model too, as in `captum_dynamics.adapt(model, "
+                "layer)`. Attributions need a `forward_func` that is a module and "
+                "holds the model: a function does not show it.",
             )
         before = beginning(host) if context is None else checked_context(host, context)
         step = cls.capture(host, layer, before)

@@ -67,6 +67,16 @@ def test_contributions_through_a_whole_model_add_up(model: nn.Module) -> None:
     assert torch.allclose(found.sum((1, 2)), wanted, atol=1e-5)
 
 
+def test_a_function_does_not_show_the_model_that_holds_a_layer(
+    model: nn.Module,
+) -> None:
+    layer = model.get_submodule(MIXER)
+    with pytest.raises(cd.UnsupportedLayerError, match="`forward_func` that is a mod"):
+        DynamicsAttribution(lambda ids: model(ids).logits[:, -1], layer)
+    with pytest.raises(cd.UnsupportedLayerError, match=r"adapt\(model, layer\)"):
+        cd.adapt(layer)
+
+
 def test_a_model_with_attention_alone_is_refused() -> None:
     config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=40)
     with pytest.raises(cd.UnsupportedLayerError, match="no recurrent state"):
