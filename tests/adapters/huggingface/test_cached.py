@@ -77,6 +77,30 @@ def test_a_function_does_not_show_the_model_that_holds_a_layer(
         cd.adapt(layer)
 
 
+def test_a_call_that_goes_on_from_a_filled_cache_is_told_of(model: nn.Module) -> None:
+    class Resumed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids: Tensor) -> Tensor:
+            made: Tensor = self.model.generate(  # type: ignore[operator]
+                ids, max_new_tokens=2, do_sample=False, return_dict_in_generate=True
+            ).sequences
+            return made
+
+    with pytest.warns(cd.RecordingWarning, match="a cache that had been filled"):
+        cd.record(Resumed(), f"model.{MIXER}", IDS, call=1)
+
+
+def test_an_encoder_with_a_decoder_is_refused() -> None:
+    config = transformers.T5Config(
+        d_model=16, d_ff=16, num_layers=1, num_heads=2, d_kv=8, vocab_size=40
+    )
+    with pytest.raises(cd.UnsupportedLayerError, match="an encoder and a decoder"):
+        cd.adapt(transformers.T5ForConditionalGeneration(config))
+
+
 def test_a_model_with_attention_alone_is_refused() -> None:
     config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=40)
     with pytest.raises(cd.UnsupportedLayerError, match="no recurrent state"):
