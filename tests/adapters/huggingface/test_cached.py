@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -65,6 +67,24 @@ def test_contributions_through_a_whole_model_add_up(model: nn.Module) -> None:
     with torch.no_grad():
         wanted = (host(embedded) - host(baselines))[:, 3]
     assert torch.allclose(found.sum((1, 2)), wanted, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:`gradient_checkpointing_enable`:FutureWarning")
+def test_attributions_refuse_gradient_checkpointing(model: nn.Module) -> None:
+    class LastLogits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = copy.deepcopy(model).train()
+            self.model.gradient_checkpointing_enable()  # type: ignore[operator]
+
+        def forward(self, ids: Tensor) -> Tensor:
+            logits: Tensor = self.model(ids).logits[:, -1]
+            return logits
+
+    host = LastLogits()
+    lower = host.model.get_submodule("backbone.layers.0.mixer")
+    with pytest.raises(ValueError, match=r"gradient checkpointing.*eval\(\)"):
+        DynamicsAttribution(host, lower).attribute(IDS, target=3)
 
 
 def test_a_function_does_not_show_the_model_that_holds_a_layer(
