@@ -87,6 +87,11 @@ def test_attributions_refuse_gradient_checkpointing(model: nn.Module) -> None:
         DynamicsAttribution(host, lower).attribute(IDS, target=3)
 
 
+def test_a_list_of_layers_is_refused_with_where_to_look(model: nn.Module) -> None:
+    with pytest.raises(cd.UnsupportedLayerError, match=r"0 times.*adapt_all\(model\)"):
+        cd.adapt(model, "backbone.layers")
+
+
 def test_a_function_does_not_show_the_model_that_holds_a_layer(
     model: nn.Module,
 ) -> None:
