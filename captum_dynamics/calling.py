@@ -190,8 +190,9 @@ def check_reproduced(
     if worst > _precision(output):
         warnings.warn(
             f"The recorded states differ from the layer's own output by {worst:.1e}: "
-            f"the layer computes something else than its adapter, or its dynamics "
-            f"amplify rounding. Check it with "
+            f"the layer computes something else than its adapter, its dynamics "
+            f"amplify rounding, or it went on from a cache that had been filled before "
+            f"(sequences are read from an empty one). Check it with "
             f"`captum_dynamics.testing.check_adapter`.",
             RecordingWarning,
             stacklevel=4,

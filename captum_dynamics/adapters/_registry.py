@@ -260,6 +260,10 @@ def _find(model: nn.Module, layer: str | nn.Module) -> nn.Module:
                 + _listing(model)
             )
         return layer
+    if not isinstance(layer, str):
+        raise TypeError(
+            f"Expected `layer` to be a path or a module, got {type(layer).__name__}."
+        )
     found = follow(model, layer)
     if found is None:
         raise LayerNotFoundError(

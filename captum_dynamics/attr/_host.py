@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils.checkpoint import CheckpointError
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, PerPoint, StateSequences
@@ -327,5 +328,11 @@ def _gradient(output: Tensor, states: Tensor) -> Tensor:
             "Expected the output of `forward_func` to depend on the layer's states "
             "by differentiable operations; it has no gradient."
         )
-    (gradient,) = torch.autograd.grad(output, states, allow_unused=True)
+    try:
+        (gradient,) = torch.autograd.grad(output, states, allow_unused=True)
+    except CheckpointError as error:
+        raise ValueError(
+            "Expected a model without gradient checkpointing, which runs the layer "
+            "again where its states are not ours; call `model.eval()` first."
+        ) from error
     return torch.zeros_like(states) if gradient is None else gradient

@@ -100,6 +100,11 @@ def attracting_sets(
 
 def check_one_input(dynamics: DynamicsMap, linearization: Linearization) -> None:
     """Refuse points that do not fit the map, or belong to several inputs."""
+    if not isinstance(linearization, Linearization):
+        raise TypeError(
+            f"Expected `linearization` to be what `captum_dynamics.linearize` gives, "
+            f"got {type(linearization).__name__}."
+        )
     points = linearization.points
     dynamics.check(points.states, points.inputs, "linearization.points.states")
     _checks.check_rows("linearization.points", points.states)

@@ -74,7 +74,8 @@ def connect(
         those on a continuum, those found, and one for each continuum.
 
     Raises:
-        TypeError: when `basin_states` are no floating tensor.
+        TypeError: when `linearization` is none, or `basin_states` are no floating
+            tensor.
         ValueError: when the points do not share one input, or points or states do not
             fit the map.
 
@@ -91,13 +92,13 @@ def connect(
         >>> sorted(graph.edges())
         [(1, 0), (1, 2)]
     """
-    points = linearization.points
     _checks.check_count("directions", directions)
     _checks.check_count("basin_samples", basin_samples, least=0)
     _checks.check_count("max_steps", max_steps)
     _checks.check_count("searches", searches, least=0)
     _checks.check_positive("time_limit", time_limit)
     check_one_input(dynamics, linearization)
+    points = linearization.points
     if basin_states is not None:
         _checks.check_matrix(
             "basin_states", basin_states, dynamics.state_dim, points.states.device

@@ -56,6 +56,12 @@ def test_a_path_that_does_not_exist_lists_the_recurrent_layers() -> None:
         cd.adapt(Host(), "rnn")
 
 
+@pytest.mark.misuse
+def test_what_is_neither_path_nor_module_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"`layer` to be a path or a module, got int"):
+        cd.adapt(Host(), 3)  # type: ignore[arg-type]
+
+
 def test_several_layers_need_a_choice() -> None:
     with pytest.raises(cd.LayerNotFoundError, match=r"Say which `layer`.*'decoder'"):
         cd.adapt(Host())

@@ -33,6 +33,13 @@ def grid(n: int) -> torch.Tensor:
     return torch.cartesian_prod(*[axis] * n).reshape(-1, n)
 
 
+@pytest.mark.misuse
+def test_points_that_are_not_linearized_are_refused() -> None:
+    points = found(switches(1), grid(1)).points
+    with pytest.raises(TypeError, match=r"`linearization`.*linearize.*FixedPoints"):
+        cd.connect(switches(1), points)  # type: ignore[arg-type]
+
+
 def test_saddle_of_a_bistable_switch_sends_one_branch_to_each_attractor() -> None:
     dynamics = switches(1)
     linear = found(dynamics, grid(1))

@@ -127,7 +127,9 @@ def _watch(
             _run(host, again, _after(context), **cache)
     if len(seen) != 1:
         raise refuse(
-            layer, f"it is called {len(seen)} times in one step of decoding, not once."
+            layer,
+            f"it is called {len(seen)} times in one step of decoding, not once; "
+            f"`captum_dynamics.adapt_all(model)` lists the recurrent layers.",
         )
     return seen[0]
 

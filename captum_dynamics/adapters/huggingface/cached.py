@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from functools import cached_property
 
@@ -103,7 +104,15 @@ class CachedLayer(RecurrentAdapter):
             raise refuse(
                 layer,
                 "it is read while its model decodes, and no model of transformers "
-                "holds it; give the model, which must be a module, and the layer.",
+                "holds it; give the model too, as in `captum_dynamics.adapt(model, "
+                "layer)`. Attributions need a `forward_func` that is a module and "
+                "holds the model: a function does not show it.",
+            )
+        if "decoder_input_ids" in inspect.signature(host.forward).parameters:
+            raise refuse(
+                layer,
+                "its model has an encoder and a decoder, whose step is not a function "
+                "of one embedded token; read a layer of `torch.nn` in it by path.",
             )
         before = beginning(host) if context is None else checked_context(host, context)
         step = cls.capture(host, layer, before)
