@@ -119,6 +119,7 @@ def test_a_model_is_left_as_it_was_also_after_an_exception(bamba: nn.Module) -> 
     assert changes(before, fingerprint(bamba)) == []
 
 
+@pytest.mark.misuse
 @pytest.mark.parametrize(
     ("context", "told"),
     [
