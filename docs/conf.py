@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -45,6 +46,8 @@ nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+# Progress bars of notebooks, which pages do not show, want a package to be installed.
+os.environ["PYTHONWARNINGS"] = "ignore::Warning:tqdm.auto"
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"

@@ -164,7 +164,6 @@ figure.colorbar(shown, ax=left, label="step")
 left.set(title=f"after {words[0]!r}: 60 steps", xlabel="PC 1", ylabel="PC 2")
 right.semilogy(gaps.T.clamp_min(1e-17), color="C0", lw=0.6, alpha=0.5)
 right.set(title="two runs that begin close", xlabel="step", ylabel="gap")
-figure
 
 # %% [markdown]
 # ## One phoneme for ever
