@@ -163,7 +163,7 @@ shown = left.scatter(*plane[0, :60].T, c=torch.arange(60), s=14, cmap="viridis")
 figure.colorbar(shown, ax=left, label="step")
 left.set(title=f"after {words[0]!r}: 60 steps", xlabel="PC 1", ylabel="PC 2")
 right.semilogy(gaps.T.clamp_min(1e-17), color="C0", lw=0.6, alpha=0.5)
-right.set(title="two runs that begin close", xlabel="step", ylabel="gap")
+_ = right.set(title="two runs that begin close", xlabel="step", ylabel="gap")
 
 # %% [markdown]
 # ## One phoneme for ever
