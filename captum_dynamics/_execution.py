@@ -90,7 +90,7 @@ def _done_by_workers(
     try:
         with suppress(BrokenExecutor):
             for row, unit in enumerate(units):
-                sent[send(owned(unit))] = row
+                sent[_sent(send, unit)] = row
         for future in sent:
             future.add_done_callback(ended.put)
         for _ in range(len(sent)):
@@ -105,6 +105,18 @@ def _done_by_workers(
     finally:
         for future in sent:
             future.cancel()
+
+
+def _sent(
+    send: Callable[[tuple[Any, ...]], Future[Any]], unit: tuple[Any, ...]
+) -> Future[Any]:
+    """Send a unit; an executor that is shut down meanwhile takes none."""
+    try:
+        return send(owned(unit))
+    except RuntimeError as error:
+        if "after shutdown" not in str(error):
+            raise
+        raise CancelledError(str(error)) from error
 
 
 def _post(

@@ -243,6 +243,13 @@ def test_work_that_somebody_else_cancels_says_so(tmp_path: Path) -> None:
         run_units(units.slow_square, work, executor, show=False, desc="Squares")
 
 
+def test_an_executor_that_is_shut_down_while_work_is_sent_says_so() -> None:
+    executor = ThreadPoolExecutor(1)
+    executor.shutdown()
+    with pytest.raises(CancelledError, match="`executor` was given: it was shut down"):
+        run_units(pow, [(2, 3)], executor, show=False, desc="Powers")
+
+
 @EVERYONE
 def test_progress_counts_the_units_of_all_workers(
     executor: Executor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
