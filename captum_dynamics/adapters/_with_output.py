@@ -31,7 +31,8 @@ class WithOutput(RecurrentAdapter):
     def __init__(self, base: RecurrentAdapter, output_dim: int) -> None:
         """Keep the map."""
         self.base = base
-        self.calls = base.calls
+        if hasattr(base, "calls"):  # of a step alone nobody says how it is called
+            self.calls = base.calls
         self.traits = Traits(
             affine_in_state=base.traits.affine_in_state,
             vmap_safe=base.traits.vmap_safe,

@@ -18,10 +18,10 @@ from captum_dynamics._typing import (
 from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
 from captum_dynamics.adapters._loop_tangent import LoopTangent
+from captum_dynamics.adapters._with_output import WithOutput
 from captum_dynamics.adapters.feedback import Feedback, FunctionFeedback
 from captum_dynamics.dynamics import Traits
 from captum_dynamics.layout import Block, StateLayout
-from captum_dynamics.tangent import TangentMap
 
 LayerStates = Float[Tensor, "n h"]  # those of the layer alone
 Fed = Float[Tensor, "n r"]  # what the layer reads next
@@ -32,10 +32,10 @@ class ClosedLoop(RecurrentAdapter):
     """A layer whose next input is made of its last output: (h, x) -> (h', f(o)).
 
     One step lets the layer read x, and feeds back f of what it gives out. The state is
-    the layer's own blocks, then "input", which is what will be read next. A layer whose
-    output is no part of its state, such as a mixer with a cache, keeps it in a block
-    "output" between them. Without an input of its own the loop is autonomous: search it
-    with inputs of shape (1, 0).
+    the layer's own blocks, then "input", which is what will be read next. Of a layer
+    whose output is no part of its state, such as a mixer with a cache, it stands in a
+    block "output" before them. Without an input of its own the loop is autonomous:
+    search it with inputs of shape (1, 0).
 
     Args:
         dynamics: the layer, by `adapt`; of a stack all of it.
@@ -77,7 +77,6 @@ class ClosedLoop(RecurrentAdapter):
         _check_one_map(dynamics)
         if not isinstance(feedback, Feedback):
             feedback = FunctionFeedback(feedback)
-        self.dynamics = dynamics
         self.feedback: Feedback = feedback
         self.driven = driven
         self.calls = CellCalls()
@@ -87,13 +86,12 @@ class ClosedLoop(RecurrentAdapter):
             float64=base.float64,
             float32=base.float32 and self.feedback.float32,
         )
-        self._kept = _output_width(dynamics, self.feedback)
+        self.dynamics = _with_output(dynamics, self.feedback)
 
     @property
     def layout(self) -> StateLayout:
-        kept = (Block("output", self._kept),) if self._kept else ()
         fed = Block("input", self.dynamics.input_dim)
-        return StateLayout((*self.dynamics.layout.blocks, *kept, fed))
+        return StateLayout((*self.dynamics.layout.blocks, fed))
 
     @property
     def input_dim(self) -> int:
@@ -105,8 +103,13 @@ class ClosedLoop(RecurrentAdapter):
 
     @property
     def output_columns(self) -> slice:
-        """What the layer gives out: its own columns, or the block "output"."""
-        return self.layout.slice("output") if self._kept else self._own_columns
+        return self.dynamics.output_columns
+
+    @property
+    def layer_dim(self) -> int:
+        """Width h of the layer's own states, without an output that is beside them."""
+        layer = self.dynamics
+        return (layer.base if isinstance(layer, WithOutput) else layer).state_dim
 
     def start(self, states: LayerStates, fed: GivenFed) -> States:
         """The loop's state before a step that reads `fed`.
@@ -120,10 +123,10 @@ class ClosedLoop(RecurrentAdapter):
             States (n, d) of the loop.
         """
         width = self.dynamics.input_dim
-        states = _checks.check_matrix("states", states, self.dynamics.state_dim)
+        states = _checks.check_matrix("states", states, self.layer_dim)
         fed = _checks.check_inputs("fed", fed, len(states), width)
-        kept = states.new_zeros(len(states), self._kept)
-        return torch.cat([states, kept, fed.to(states.dtype)], dim=-1).to(self.dtype)
+        output = states.new_zeros(len(states), self.dynamics.state_dim - self.layer_dim)
+        return torch.cat([output, states, fed.to(states.dtype)], dim=-1).to(self.dtype)
 
     def fed_back(self, states: States) -> Fed:
         """What the layer will read next (n, k), before any nudge."""
@@ -136,8 +139,7 @@ class ClosedLoop(RecurrentAdapter):
     def step(self, states: States, inputs: Inputs) -> States:
         own, read = self._read(states, inputs)
         new, outputs = self.dynamics.advance(own, read)
-        parts = [new, outputs] if self._kept else [new]
-        return torch.cat([*parts, self.feedback(outputs)], dim=-1)
+        return torch.cat([new, self.feedback(outputs)], dim=-1)
 
     def ungated_residual(self, states: States, inputs: Inputs) -> States:
         own, read = self._read(states, inputs)
@@ -147,7 +149,7 @@ class ClosedLoop(RecurrentAdapter):
     def invariant_box(self, inputs: Inputs) -> tuple[States, States] | None:
         """A box of the layer under all that may be fed back, where both are known."""
         fed = self.feedback.input_box
-        if fed is None or self._kept:
+        if fed is None:
             return None
         low, high = (side.to(inputs).expand(len(inputs), -1) for side in fed)
         nudge = inputs if self.driven else torch.zeros_like(low)
@@ -156,23 +158,20 @@ class ClosedLoop(RecurrentAdapter):
             return None
         return torch.cat([own[0], low], dim=-1), torch.cat([own[1], high], dim=-1)
 
-    # Derivatives: where the output is part of the layer's state, by the chain rule
-    # through derivatives that the layer may have in closed form.
+    # Derivatives by the chain rule, through those of the layer
 
-    def tangent(self, states: States, inputs: Inputs) -> TangentMap:
-        return (
-            super().tangent(states, inputs) if self._kept else self._at(states, inputs)
+    def tangent(self, states: States, inputs: Inputs) -> LoopTangent:
+        own, read = self._read(states, inputs)
+        outputs = self.dynamics.advance(own, read)[1]
+        return LoopTangent(
+            self.dynamics, self.feedback, own, read, outputs, self.driven
         )
 
     def jacobians(self, states: States, inputs: Inputs) -> Jacobians:
-        if self._kept:
-            return super().jacobians(states, inputs)
-        return self._at(states, inputs).jacobians()
+        return self.tangent(states, inputs).jacobians()
 
     def input_jacobians(self, states: States, inputs: Inputs) -> InputJacobians:
-        if self._kept:
-            return super().input_jacobians(states, inputs)
-        return self._at(states, inputs).input_jacobians()
+        return self.tangent(states, inputs).input_jacobians()
 
     def jvp(
         self,
@@ -181,27 +180,12 @@ class ClosedLoop(RecurrentAdapter):
         state_tangents: States,
         input_tangents: Inputs | None = None,
     ) -> States:
-        if self._kept:
-            return super().jvp(states, inputs, state_tangents, input_tangents)
-        return self._at(states, inputs).push(state_tangents, input_tangents)
+        return self.tangent(states, inputs).push(state_tangents, input_tangents)
 
     def vjp(
         self, states: States, inputs: Inputs, cotangents: States
     ) -> tuple[States, Inputs]:
-        if self._kept:
-            return super().vjp(states, inputs, cotangents)
-        return self._at(states, inputs).pull(cotangents)
-
-    @property
-    def _own_columns(self) -> slice:
-        return self.dynamics.output_columns
-
-    def _at(self, states: States, inputs: Inputs) -> LoopTangent:
-        own, read = self._read(states, inputs)
-        outputs = self.dynamics.advance(own, read)[1]
-        return LoopTangent(
-            self.dynamics, self.feedback, own, read, outputs, self.driven
-        )
+        return self.tangent(states, inputs).pull(cotangents)
 
     def _read(self, states: States, inputs: Inputs) -> tuple[LayerStates, Fed]:
         """The layer's own states, and what it reads at them."""
@@ -223,8 +207,8 @@ def _check_one_map(dynamics: RecurrentAdapter) -> None:
         )
 
 
-def _output_width(dynamics: RecurrentAdapter, feedback: Feedback) -> int:
-    """Width of an output that is no part of the state, or 0; by trying one step."""
+def _with_output(dynamics: RecurrentAdapter, feedback: Feedback) -> RecurrentAdapter:
+    """The layer with its output in its state, which one step shows whether it is."""
     generator = torch.Generator().manual_seed(0)
     states, inputs = (
         torch.randn(2, width, generator=generator).to(dynamics.device, dynamics.dtype)
@@ -240,4 +224,4 @@ def _output_width(dynamics: RecurrentAdapter, feedback: Feedback) -> int:
         )
     columns = new[:, dynamics.output_columns]
     part_of_it = columns.shape == outputs.shape and torch.equal(columns, outputs)
-    return 0 if part_of_it else outputs.shape[1]
+    return dynamics if part_of_it else WithOutput(dynamics, outputs.shape[1])

@@ -89,7 +89,7 @@ class GenerationLoop(nn.Module):
     def starts(self, rows: int, initial_states: States | None = None) -> States:
         """States (n, d) of the loop before the first step; the layer's are zero."""
         if initial_states is None:
-            own = self.first_input.new_zeros(rows, self.loop.dynamics.state_dim)
+            own = self.first_input.new_zeros(rows, self.loop.layer_dim)
             return self.loop.start(own, self.first_input)
         name, width = "initial_states", self.loop.state_dim
         states = _checks.check_matrix(name, initial_states, width)

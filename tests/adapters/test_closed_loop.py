@@ -115,7 +115,7 @@ def test_an_output_outside_the_state_is_kept_beside_it() -> None:
     torch.manual_seed(0)
     weight, table = torch.randn(V, 4).double(), torch.randn(V, K).double()
     loop = cd.ClosedLoop(Gated(), cd.soft_feedback(weight, table), driven=True)
-    assert loop.layout.names == ("s", "output", "input")
+    assert loop.layout.names == ("output", "s", "input")
     start = loop.start(torch.ones(2, M).double(), table[0])
     nudges = torch.randn(2, 5, K).double()
     x, s = table[:1].expand(2, -1), torch.ones(2, M).double()
