@@ -20,7 +20,7 @@ PACKAGE = ROOT / NAME
 # ignore each other, except inside one folder.
 RANKS = (
     ("exceptions",),
-    ("_typing",),
+    ("_typing", "_versions"),
     ("_checks", "_parcels", "_shares"),
     ("_linalg", "_execution", "_intervals", "_schur"),
     (

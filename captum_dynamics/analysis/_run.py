@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs
+from captum_dynamics._versions import versions
 from captum_dynamics.adapters import RecurrentAdapter, adapt, find_layer
 from captum_dynamics.adapters._registry import adapt_whole
 from captum_dynamics.adapters._scripted import layer_type
@@ -290,18 +290,6 @@ def _setting(
         target=str(explained),
         seed=seed,
         search=search,
-        versions=_versions(),
+        versions=versions(),
         seconds=seconds,
     )
-
-
-def _versions() -> dict[str, str]:
-    names = ("captum-dynamics", "torch", "captum", "numpy", "networkx", "scikit-learn")
-    return {name: _version(name) for name in (*names, "gudhi")}
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "not installed"

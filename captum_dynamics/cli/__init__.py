@@ -1,4 +1,4 @@
-"""The command line: `captum-dynamics demo`, `analyze`, `inspect` and `adapters`."""
+"""The command line: `captum-dynamics demo`, `analyze`, `reproduce` and others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from captum_dynamics.cli._adapters import add_adapters
 from captum_dynamics.cli._analyze import add_analyze
 from captum_dynamics.cli._demo import add_demo
 from captum_dynamics.cli._inspect import add_inspect
+from captum_dynamics.cli._reproduce import add_reproduce
 from captum_dynamics.exceptions import LayerNotFoundError
 
 MISTAKE, INTERRUPTED = 2, 130
@@ -64,4 +65,5 @@ def _parser() -> argparse.ArgumentParser:
     add_analyze(commands)
     add_inspect(commands)
     add_adapters(commands)
+    add_reproduce(commands)
     return parser
