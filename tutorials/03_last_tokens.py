@@ -14,10 +14,10 @@
 # # Why does my GRU only look at the last tokens?
 #
 # You attribute a recurrent classifier with Captum, and the last few tokens get
-# everything; the beginning of the text is next to zero. People have asked about it more
-# than once ([#594](https://github.com/pytorch/captum/issues/594),
-# [#1078](https://github.com/pytorch/captum/issues/1078)). There are two causes, they
-# look the same, and they ask for opposite cures:
+# everything; the beginning of the text is next to zero. Others have met it too, at
+# $10^{-27}$ for the first token ([Captum
+# #1078](https://github.com/meta-pytorch/captum/issues/1078)). There are two causes,
+# they look the same, and they ask for opposite cures:
 #
 # 1. **The network forgets.** The beginning is gone by the time it answers. The
 #    attribution is right; the network needs mending.
@@ -356,7 +356,9 @@ plt.show()
 # One number in the initial weights decides whether so short a training finds the early
 # tokens at all. (With 500 updates the other network finds them too.) The upper curve
 # even rises: that network makes up its mind early, and what comes late finds it harder
-# to move. That is no fading, and worth knowing.
+# to move. Attributions that are *large* at the beginning have puzzled people as well
+# ([Captum #594](https://github.com/meta-pytorch/captum/issues/594), of another
+# network).
 #
 # ## What could mislead
 #
