@@ -46,6 +46,7 @@ nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_merge_streams = True
 # Progress bars of notebooks, which pages do not show, want a package to be installed.
 os.environ["PYTHONWARNINGS"] = "ignore::Warning:tqdm.auto"
 
@@ -57,6 +58,8 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["outputs.css"]
 html_title = f"captum_dynamics {release}"
 
 

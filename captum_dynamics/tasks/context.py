@@ -13,6 +13,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 import torch
@@ -49,6 +50,7 @@ WORDS = (*NOISE, *VALUES, *MODIFIERS)
 """All words, in the order of the one-hot inputs."""
 
 EVALUATION_SEED = 2**31
+SHIPPED = "context_gru.safetensors"
 Ids = Int[Tensor, "n t"]
 OneHot = Float[Tensor, "n t 12"]
 Sums = Float[Tensor, "n t"]
@@ -263,17 +265,34 @@ def save_context(
     save_weights(net, path, {**(about or {}), **settings})
 
 
-def load_context(path: str | Path) -> ContextNet:
-    """Read a net written by `save_context`, in evaluation mode.
+def load_context(path: str | Path | None = None) -> ContextNet:
+    """Read a trained net, in evaluation mode.
+
+    Args:
+        path: A file written by `save_context`; by default the shipped net of 100 units.
+
+    Returns:
+        The net, with its own copy of the weights.
 
     Raises:
         FileFormatError: When the file is truncated, or holds something else.
+
+    Example:
+        >>> net = load_context()
+        >>> answers = net(encode_words("not good and very good"))[0]
+        >>> [round(answer) for answer in answers.tolist()]
+        [0, -1, -1, -1, -3]
     """
 
     def build(about: dict[str, str]) -> ContextNet:
         return ContextNet(int(about["hidden"]))
 
-    return load_weights(path, build, what="a net of the toy language")
+    what = "a net of the toy language"
+    if path is not None:
+        return load_weights(path, build, what=what)
+    shipped = resources.files("captum_dynamics.models") / "weights" / SHIPPED
+    with resources.as_file(shipped) as file:
+        return load_weights(file, build, what=what)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

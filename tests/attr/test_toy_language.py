@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +25,6 @@ from captum_dynamics.tasks.context import (
     sum_values,
 )
 
-DATA = Path(__file__).parents[1] / "data"
 SPEED = 3e-3  # |g|, as for q below 5e-6
 
 
@@ -51,7 +49,7 @@ def neutral() -> Tensor:
 
 @pytest.fixture(scope="module")
 def read() -> Read:
-    net = load_context(DATA / "context_gru.safetensors").double()
+    net = load_context().double()
     dynamics, generator = cd.adapt(net, "rnn"), torch.Generator().manual_seed(0)
     data = sample_context(32, 50, generator=generator)
     visited = cd.record(net, "rnn", data.inputs.double())

@@ -68,7 +68,7 @@ def test_targets_are_sums_under_all_modifiers_in_force() -> None:
 )
 def test_sentences_have_their_value(sentence: str, total: float) -> None:
     assert read_aloud(sentence.split())[-1] == total
-    net = load_context(DATA / "context_gru.safetensors")
+    net = load_context()
     answer = net(encode_words(sentence))[0, -1].item()
     assert answer == pytest.approx(total, abs=0.25)
 
@@ -158,6 +158,6 @@ def test_the_help_teaches(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in shown
 
 
-def test_the_committed_net_adds_up() -> None:
-    net = load_context(DATA / "context_gru.safetensors")
+def test_the_shipped_net_adds_up() -> None:
+    net = load_context()
     assert evaluate_context(net) < 0.006

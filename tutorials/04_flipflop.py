@@ -172,3 +172,21 @@ print(regimes.summary())
 # %%
 figure, _ = plots.plot_regimes(regimes)
 figure
+
+# %% [markdown]
+# ## What could mislead
+#
+# - This task is made for attractors: three answers of two kinds each, to be kept for
+#   ever. Networks that grade or count have lines and sheets instead ([Slow
+#   manifolds](../manifolds.md)).
+# - The points are those under *no* pulse. Under a lasting input there are others, as
+#   the branches show.
+# - A survey that is saturated, and an audit that is consistent, are good evidence. They
+#   are no proof; `cd.certify` proves each point by itself.
+#
+# ## On your own model
+#
+# Call `survey_fixed_points` at the input that means "nothing happens", then `connect`.
+# If the graph has several attractors, give `find_transitions` the inputs that should
+# switch between them, and compare the machine that comes out with the one that you had
+# in mind.
