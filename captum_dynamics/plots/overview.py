@@ -30,6 +30,9 @@ TITLES = (
     "what the slow mode keeps",
     "does it follow the line?",
 )
+EFFECTS = 4  # the panel whose legend stands above its axes
+ABOVE_LEGEND = 30.0  # points
+COUNTS = (1, 2, 5, 10, 20, 50, 100)  # of components, on the axis
 MODES = 3  # time constants that are compared
 
 
@@ -59,8 +62,9 @@ def plot_overview(
     plot_projections(findings.words, ax=axes[5])
     plot_modes(findings, ax=axes[6])
     plot_alignment(findings.manifold, ax=axes[7])
-    for ax, title in zip(axes, TITLES, strict=True):
-        ax.set_title(title, fontsize=_base.SMALL + 2, color=_base.INK)
+    for row, (ax, title) in enumerate(zip(axes, TITLES, strict=True)):
+        pad = ABOVE_LEGEND if row == EFFECTS else None
+        ax.set_title(title, fontsize=_base.SMALL + 2, color=_base.INK, pad=pad)
     return figure, axes
 
 
@@ -103,16 +107,18 @@ def plot_networks(
         )
         _draw_words(words, findings, place)
     variance.set_xscale("log")
+    variance.set_xticks(COUNTS, [str(count) for count in COUNTS])
+    variance.set_xticks([], minor=True)
     _base.name_axes(variance, "number of components", "share of variance")
     _base.legend(variance, loc="lower right")
     times.set_yscale("log")
     _base.name_axes(times, "", "time constant (steps)")
-    _base.legend(times, loc="best")
+    _base.legend_above(times)
     alignment.set_ylim(0, 1.03)
     _base.name_axes(alignment, "", "|cos| of $r_1$ with the line")
     words.axhline(0, color=_base.GREY, linewidth=0.8, zorder=1)
     _base.name_axes(words, "", "written on mode 1, relative")
-    _base.legend(words, loc="best")
+    _base.legend_above(words)
     for ax in (times, alignment, words):
         ax.set_xticks(range(len(names)), names)
         ax.set_xlim(-0.6, len(names) - 0.4)

@@ -20,6 +20,7 @@ from captum_dynamics.experiments.line_attractor._linear_prediction import (
 from captum_dynamics.experiments.line_attractor._statistics import (
     LineStatistics,
     Subject,
+    long_runs,
     measure_line,
     word_auc,
 )
@@ -102,16 +103,24 @@ def test_the_chance_of_the_right_order_is_the_area_under_the_roc_curve() -> None
     assert word_auc(words, 10) == pytest.approx(wanted)
 
 
-def test_a_vanilla_network_that_turns_is_no_line(tmp_path: Path) -> None:
-    turning = integrator()
+def test_a_vanilla_network_that_turns_is_told_from_a_line(tmp_path: Path) -> None:
+    turning = SentimentClassifier(61, cell="tanh", embedding_dim=2, hidden_size=2)
     with torch.no_grad():
-        turning.rnn.weight_hh_l0[:2, :2] = 0.99 * torch.tensor(
-            [[0.6, -0.8], [0.8, 0.6]]
-        )
-    found = measured(turning, tmp_path)
-    told = {claim.what: claim for claim in _tables.vanilla_claims(found)}
-    assert told["mode 1 oscillates"].verdict is Verdict.REPRODUCED
-    assert "once in 6.8 steps" in told["mode 1 oscillates"].ours
+        for weight in turning.parameters():
+            weight.zero_()
+        turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+        turning.rnn.weight_hh_l0.copy_(1.3 * turn)
+        turning.embedding.weight[:, 0] = token_values()
+        turning.rnn.weight_ih_l0[0, 0] = 0.1
+        turning.readout.weight[0, 0] = 1.0
+    subject = synthetic_subject(Bench(Options(tmp_path, quick=True)), turning.eval())
+    result = subject.analyze(0)
+    found = measure_line(subject, result, seed=0)
+    regimes = long_runs(subject, result, seed=0)
+    told = {claim.what: claim for claim in _tables.vanilla_claims(found, regimes)}
+    assert told["reading the mean word for ever"].verdict is Verdict.REPRODUCED
+    assert "quasi-periodic" in told["reading the mean word for ever"].ours
+    assert found.turn == pytest.approx(2 * math.pi / math.atan2(0.8, 0.6), rel=1e-3)
     assert told["shape"].verdict is Verdict.REPRODUCED
 
 

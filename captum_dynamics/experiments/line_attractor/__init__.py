@@ -25,6 +25,7 @@ from captum_dynamics.experiments.line_attractor._reviews import (
 from captum_dynamics.experiments.line_attractor._statistics import (
     LineStatistics,
     Subject,
+    long_runs,
     measure_line,
 )
 from captum_dynamics.experiments.line_attractor._synthetic import (
@@ -127,7 +128,8 @@ def _film_reviews(bench: Bench, reviews: Reviews) -> None:
         if arch == "gru":
             bench.claim(*gru_claims(found))
         elif arch == "tanh":
-            bench.claim(*vanilla_claims(found))
+            regimes = long_runs(subject, analysis, seed=bench.seed)
+            bench.claim(*vanilla_claims(found, regimes))
         else:
             bench.claim(*other_claims(found))
         analyses[NAMES[arch]] = analysis

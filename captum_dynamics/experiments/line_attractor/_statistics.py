@@ -17,12 +17,14 @@ from captum_dynamics.experiments.line_attractor._linear_prediction import (
 from captum_dynamics.findings import Words
 from captum_dynamics.models import SentimentClassifier
 from captum_dynamics.recording import record
+from captum_dynamics.regimes import Regimes, classify_runs
 from captum_dynamics.topology import Shape
 
 WORDS_APART = 100  # words of each class
 CORRELATED = 0.95  # wanted at each of most slow points
 CHECKED = 3  # slow points whose derivatives are compared with differences
 STEP = 1e-5
+FOLLOWED = 64  # long runs under the mean input
 EXPLAINED = 4  # documents whose words are attributed, for the picture
 
 
@@ -36,6 +38,8 @@ class LineStatistics:
         fixed: distinct fixed points found.
         index_sum: sum of their indices, 1 where none is missing.
         leading: |lambda_1| of the fixed points.
+        turn: steps of a turn of mode 1 at the first of them; infinite where it is real
+            and positive.
         shape: the verdict on the slow points.
         slow_share: relaxed states that are slow.
         coverage: part of the visited range of the readout that slow points cover.
@@ -64,6 +68,7 @@ class LineStatistics:
     fixed: int
     index_sum: int
     leading: tuple[float, ...]
+    turn: float
     shape: str
     slow_share: float
     coverage: float
@@ -143,6 +148,7 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
         fixed=len(result.points),
         index_sum=int((1 - 2 * (upward.sum(1) % 2)).sum()),
         leading=tuple(fixed.abs()[:, 0].tolist()),
+        turn=float(result.linearization.rotation_periods[0, 0]),
         shape=manifold.shape.value,
         slow_share=manifold.slow_share,
         coverage=result.coverage,
@@ -165,6 +171,22 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
         jacobian_error=_jacobian_error(result, subject.model),
         mode_error=_mode_error(result),
     )
+
+
+def long_runs(subject: Subject, result: Analysis, *, seed: int) -> Regimes:
+    """What becomes of visited states when the mean word is read for ever.
+
+    Args:
+        subject: the network.
+        result: of `subject.analyze`.
+        seed: of the choice of states.
+    """
+    model, ids = subject.model, subject.ids
+    dynamics = adapt(model, "rnn")
+    runs = record(model, "rnn", ids, lengths=model.lengths(ids), dynamics=dynamics)
+    generator = torch.Generator().manual_seed(seed)
+    starts = runs.sample_states(FOLLOWED, generator=generator)
+    return classify_runs(dynamics, starts, result.visits.reference_input[None])
 
 
 def word_auc(words: Words, count: int = WORDS_APART) -> float:
