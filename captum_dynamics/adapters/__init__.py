@@ -37,6 +37,7 @@ from captum_dynamics.adapters.function import FunctionAdapter
 from captum_dynamics.adapters.generation import GenerationLoop
 from captum_dynamics.adapters.gru import GRULayer
 from captum_dynamics.adapters.huggingface import CachedLayer, CachedModel
+from captum_dynamics.adapters.linear import LinearAdapter
 from captum_dynamics.adapters.lstm import LSTMLayer
 from captum_dynamics.adapters.mean_map import MeanMap
 from captum_dynamics.adapters.ncps import NCPAdapter
@@ -61,6 +62,7 @@ __all__ = [
     "GreedyFeedback",
     "Integrator",
     "LSTMLayer",
+    "LinearAdapter",
     "LayerReading",
     "NCPAdapter",
     "RNNLayer",

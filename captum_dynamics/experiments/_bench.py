@@ -59,6 +59,7 @@ class Bench:
     def __post_init__(self) -> None:
         """Begin without sections."""
         self._began = time.perf_counter()
+        self._kept_seconds = 0.0  # of trainings of earlier runs
         self._sections: list[tuple[str, str, list[Claim], list[Picture]]] = []
         (self.options.folder / "nets").mkdir(parents=True, exist_ok=True)
         (self.options.folder / "figures").mkdir(exist_ok=True)
@@ -124,19 +125,24 @@ class Bench:
         file = self.options.folder / "nets" / f"{name}.safetensors"
         note = file.with_suffix(".json")
         wanted = {**settings, "seed": self.seed, "torch": torch.__version__}
-        about = json.dumps(wanted, sort_keys=True, default=str)
-        kept = note.exists() and note.read_text("utf-8") == about
-        if kept and file.exists():
+        about = json.loads(json.dumps(wanted, default=str))
+        known = json.loads(note.read_text("utf-8")) if note.exists() else {}
+        same = known.get("settings") == about
+        if same and file.exists():
             self.say(f"{name}: trained before")
+            self._kept_seconds += known["seconds"]
             return load(file)
         checkpoint = file.with_suffix(".checkpoint")
-        if not kept:
+        if not same:
             checkpoint.unlink(missing_ok=True)
-            note.write_text(about, encoding="utf-8")
-        file.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
+            known = {"settings": about, "seconds": 0.0}
+            _write(note, known)
         self.say(f"{name}: training")
+        began = time.perf_counter()
         net = train(Checkpoint(checkpoint, CHECKPOINT_EVERY, resume=True))
         save(net, file)
+        _write(note, known | {"seconds": time.perf_counter() - began})
         checkpoint.unlink(missing_ok=True)
         return load(file)
 
@@ -153,7 +159,7 @@ class Bench:
             command,
             self.quick,
             self.seed,
-            time.perf_counter() - self._began,
+            time.perf_counter() - self._began + self._kept_seconds,
             machine,
             tuple(
                 Section(title, text, tuple(claims), tuple(pictures))
@@ -163,3 +169,7 @@ class Bench:
         )
         found.write(self.options.folder)
         return found
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -34,7 +34,14 @@ class Experiment:
         return run
 
 
-EXPERIMENTS: dict[str, Experiment] = {}
+EXPERIMENTS = {
+    "line-attractor": Experiment(
+        "Line attractors in sentiment networks (Maheswaranathan et al., NeurIPS 2019)",
+        60,
+        4,
+        "line_attractor",
+    ),
+}
 
 
 def reproduce(name: str, options: Options) -> Reproduction:

@@ -56,7 +56,7 @@ class Reproduction:
         command: what was run.
         quick: whether it was the short version, whose numbers judge nothing.
         seed: seed of all random choices.
-        seconds: time it took, with the trainings that were not kept from before.
+        seconds: time it took, trainings that were kept from an earlier run included.
         machine: processor count, threads and versions.
         sections: in order.
         numbers: further numbers, as plain JSON values.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from captum_dynamics.models.linear import LinearRNN
 from captum_dynamics.models.sentiment import (
     SentimentClassifier,
     SentimentModel,
@@ -18,6 +19,7 @@ from captum_dynamics.models.vocabulary import Vocabulary
 
 __all__ = [
     "ARCHITECTURES",
+    "LinearRNN",
     "SentimentClassifier",
     "SentimentModel",
     "SequenceNet",

@@ -25,7 +25,7 @@ from captum_dynamics.models.vocabulary import PADDING_ID, Vocabulary
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-CELLS = ("gru", "lstm", "tanh", "ugrnn")
+CELLS = ("gru", "lstm", "tanh", "ugrnn", "linear")
 SHIPPED = ("gru", "lstm")
 
 
@@ -40,12 +40,13 @@ class SentimentClassifier(nn.Module):
     Attributes:
         embedding: `nn.Embedding`; row 0, the padding, is zero.
         dropout: `nn.Dropout` on the embedded words.
-        rnn: `nn.GRU`, `nn.LSTM`, `nn.RNN` or `UGRNN`, batch first, one layer.
+        rnn: `nn.GRU`, `nn.LSTM`, `nn.RNN`, `UGRNN` or `LinearRNN`, batch first, one
+            layer.
         readout: `nn.Linear(hidden_size, 1)`.
 
     Args:
         vocabulary_size: Number of words, the two special ones included.
-        cell: "gru", "lstm", "tanh" or "ugrnn".
+        cell: "gru", "lstm", "tanh", "ugrnn" or "linear".
         embedding_dim: Width of an embedded word.
         hidden_size: Units of the recurrent layer.
         dropout: Share of embedded features dropped in training.

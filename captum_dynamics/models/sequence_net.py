@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_dynamics._typing import InputSequences, OutputSequences
+from captum_dynamics.models.linear import LinearRNN
 from captum_dynamics.models.ugrnn import UGRNN
 
 _LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
@@ -16,6 +17,7 @@ _LAYERS: dict[str, Callable[[int, int], nn.Module]] = {
     "tanh": lambda k, d: nn.RNN(k, d, batch_first=True),
     "relu": lambda k, d: nn.RNN(k, d, nonlinearity="relu", batch_first=True),
     "ugrnn": lambda k, d: UGRNN(k, d),
+    "linear": lambda k, d: LinearRNN(k, d),
 }
 
 LAYER_NAMES = tuple(_LAYERS)
@@ -29,7 +31,7 @@ def build_layer(arch: str, input_size: int, hidden_size: int) -> nn.Module:
     """Build an untrained recurrent layer, batch first.
 
     Args:
-        arch: "tanh" (the vanilla network), "relu", "ugrnn", "gru" or "lstm".
+        arch: "tanh" (the vanilla network), "relu", "ugrnn", "gru", "lstm" or "linear".
         input_size: width k of an input.
         hidden_size: units d.
 
@@ -86,7 +88,7 @@ class SequenceNet(nn.Module):
         readout: `nn.Linear(hidden_size, output_size)`.
 
     Args:
-        arch: one of "tanh", "relu", "ugrnn", "gru", "lstm".
+        arch: one of "tanh", "relu", "ugrnn", "gru", "lstm", "linear".
         input_size: width k of an input.
         hidden_size: units d.
         output_size: width m of an answer.

@@ -19,6 +19,7 @@ from captum_dynamics.plots.hierarchy import plot_hierarchy
 from captum_dynamics.plots.input_effects import plot_input_effects
 from captum_dynamics.plots.mode_contributions import plot_mode_contributions
 from captum_dynamics.plots.modes import plot_modes
+from captum_dynamics.plots.overview import plot_networks, plot_overview
 from captum_dynamics.plots.persistence import plot_persistence
 from captum_dynamics.plots.projections import plot_projections
 from captum_dynamics.plots.regimes import plot_regimes
@@ -32,6 +33,8 @@ from captum_dynamics.plots.transitions import plot_transitions
 from captum_dynamics.plots.variance import plot_variance
 
 __all__ = [
+    "plot_overview",
+    "plot_networks",
     "plot_variance",
     "plot_density",
     "plot_slow_points",

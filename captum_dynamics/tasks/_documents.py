@@ -72,7 +72,7 @@ def train(
         training: Reviews to learn from.
         held_out: Reviews to judge by, after every epoch.
         recipe: Epochs, seed and rates.
-        cell: "gru", "lstm", "tanh" or "ugrnn".
+        cell: "gru", "lstm", "tanh", "ugrnn" or "linear".
         embedding_dim: Width of an embedded word.
         hidden_size: Units of the recurrent layer.
         checkpoint: The file, written after every epoch, that a killed training can go

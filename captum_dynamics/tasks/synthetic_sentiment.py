@@ -172,7 +172,7 @@ def train_synthetic_sentiment(
     the same seed gives the same net. About half a minute for 32 units on one core.
 
     Args:
-        cell: "gru", "lstm", "tanh" or "ugrnn".
+        cell: "gru", "lstm", "tanh", "ugrnn" or "linear".
         hidden: units.
         seed: of initial weights and data.
         soft: whether labels are probabilities.
@@ -252,7 +252,13 @@ def save_synthetic_sentiment(
         path: the file.
         about: further metadata, such as the seed and the accuracy.
     """
-    cells = {"GRU": "gru", "LSTM": "lstm", "RNN": "tanh", "UGRNN": "ugrnn"}
+    cells = {
+        "GRU": "gru",
+        "LSTM": "lstm",
+        "RNN": "tanh",
+        "UGRNN": "ugrnn",
+        "LinearRNN": "linear",
+    }
     settings = {
         "task": "synthetic sentiment",
         "cell": cells[type(model.rnn).__name__],

@@ -166,7 +166,7 @@ def test_a_length_outside_the_document_is_refused(
 
 
 def test_an_unknown_cell_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match=r"`cell`.*'gru', 'lstm'.*'rnn'"):
+    with pytest.raises(ValueError, match=r"`cell`.*'gru'.*'lstm'.*'rnn'"):
         load_sentiment("rnn")
     with pytest.raises(ValueError, match="`cell`"):
         SentimentClassifier(10, cell="rnn")

@@ -1,0 +1,87 @@
+"""A linear recurrent layer, h' = W x + U h + b: what the others are compared with."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from captum_dynamics import _checks
+from captum_dynamics._typing import InputSequences, StateSequences
+
+FinalStates = Float[Tensor, "1 n d"]
+
+
+class LinearRNN(nn.Module):
+    """A recurrent layer without a nonlinearity, called as a batch-first `nn.RNN` is.
+
+    What such a layer reaches on a task needs no more than a bag of words and its
+    positions: each input adds a vector, whatever came before.
+
+    Attributes:
+        weight_ih_l0: (hidden_size, input_size).
+        weight_hh_l0: (hidden_size, hidden_size).
+        bias_ih_l0: (hidden_size,).
+        bias_hh_l0: (hidden_size,); the equation adds both biases.
+
+    Args:
+        input_size: width k of an input.
+        hidden_size: units d.
+
+    Raises:
+        ValueError: if a size is not a whole number above zero, or inputs are not
+            sequences (n, t, k) of at least one step.
+
+    Example:
+        >>> layer = LinearRNN(3, 4)
+        >>> states, last = layer(torch.zeros(2, 7, 3))
+        >>> states.shape, last.shape
+        (torch.Size([2, 7, 4]), torch.Size([1, 2, 4]))
+    """
+
+    batch_first = True
+    bidirectional = False
+    num_layers = 1
+    weight_ih_l0: Tensor
+    weight_hh_l0: Tensor
+    bias_ih_l0: Tensor
+    bias_hh_l0: Tensor
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        """Draw initial weights as torch's own layers do."""
+        super().__init__()
+        self.input_size = _checks.check_count("input_size", input_size)
+        self.hidden_size = _checks.check_count("hidden_size", hidden_size)
+        bound = 1 / math.sqrt(hidden_size)
+        shapes = {
+            "weight_ih_l0": (hidden_size, input_size),
+            "weight_hh_l0": (hidden_size, hidden_size),
+            "bias_ih_l0": (hidden_size,),
+            "bias_hh_l0": (hidden_size,),
+        }
+        for name, shape in shapes.items():
+            values = nn.init.uniform_(torch.empty(shape), -bound, bound)
+            self.register_parameter(name, nn.Parameter(values))
+
+    def forward(
+        self, input: InputSequences, hx: FinalStates | None = None
+    ) -> tuple[StateSequences, FinalStates]:
+        """Read sequences (n, t, k) from states (1, n, d), zero by default.
+
+        Returns:
+            States after every step (n, t, d), and those after the last (1, n, d).
+        """
+        if input.ndim != 3 or input.shape[1] == 0:
+            raise ValueError(
+                f"Expected `input` of shape (n, t, {self.input_size}) and at least one "
+                f"step, got {tuple(input.shape)}."
+            )
+        h = input.new_zeros(len(input), self.hidden_size) if hx is None else hx[0]
+        bias = self.bias_ih_l0 + self.bias_hh_l0
+        visited = []
+        for read in nn.functional.linear(input, self.weight_ih_l0, bias).unbind(1):
+            h = torch.addmm(read, h, self.weight_hh_l0.mT)
+            visited.append(h)
+        return torch.stack(visited, dim=1), h[None]
