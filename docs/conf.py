@@ -58,6 +58,8 @@ napoleon_use_ivar = True
 
 html_theme = "furo"
 html_title = f"captum_dynamics {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 
 
 def escape_bars(_app, _what, _name, _obj, _options, lines):  # type: ignore[no-untyped-def]
