@@ -1,6 +1,6 @@
 """Pictures that explain a word of `concepts.md`, drawn from maps with known answers.
 
-    python docs/make_pictures.py
+    python benchmarks/concept_pictures.py
 
 Writes docs/images/{fixed_point,saddle,line_attractor,time_constant}.png.
 """
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import captum_dynamics as cd
 
-FOLDER = Path(__file__).parent / "images"
+FOLDER = Path(__file__).parents[1] / "docs" / "images"
 INK, BLUE, ORANGE, GREY = "#1f2933", "#0072B2", "#D55E00", "#9aa5b1"
 
 
