@@ -373,8 +373,10 @@ gap = torch.where(result.valid, ours - result["IG"].by_step, 0.0).abs()
 print(f"Dynamics and IG differ by {gap.max().item():.2f} at most")
 
 # %% [markdown]
-# Where several words say the same, the first of them gets most from *Telescoping*, and
-# the later ones what is left. *Dynamics* shares more evenly.
+# As a rule, where several words say the same, the first of them gets most from
+# *Telescoping* and the later ones what is left; *Dynamics* shares more evenly. "Gem" is
+# an exception: after all the praise before it, it added more than it would have on its
+# own.
 #
 # ## Which one to choose
 #
