@@ -220,6 +220,19 @@ def smallest_singular_by_solves(
     return smallest.nan_to_num(0.0)
 
 
+def without_specks(matrices: Matrices) -> Matrices:
+    """Set to zero what lies below the largest entry by the squared rounding unit.
+
+    It is no part of any eigenvalue that double precision can tell. Entries of 1e-260
+    beside some of 1e-22, as slopes of saturated units make, overflow LAPACK's
+    balancing: MKL then does not converge, or writes beyond its memory.
+    """
+    sizes = matrices.abs()
+    largest = sizes.amax((-2, -1), keepdim=True) if sizes.numel() else sizes
+    specks = sizes < torch.finfo(matrices.dtype).eps ** 2 * largest
+    return matrices.masked_fill(specks, 0.0)
+
+
 def sorted_eigen(
     matrices: Matrices,
 ) -> tuple[Complex[Tensor, "n d"], Complex[Tensor, "n d d"]]:
@@ -227,7 +240,7 @@ def sorted_eigen(
 
     Of a conjugate pair the member with the positive imaginary part comes first.
     """
-    values, vectors = torch.linalg.eig(matrices)
+    values, vectors = torch.linalg.eig(without_specks(matrices))
     # Equal magnitudes differ by round-off; rounding keeps pairs together, in order.
     digits = 12
     by_phase = torch.argsort(values.imag, dim=-1, descending=True, stable=True)
@@ -307,7 +320,7 @@ def largest_growth(
     Where A has a spectral radius above 1, A / radius takes its place: growth beyond
     that of the eigenvalues is what remains.
     """
-    radius = torch.linalg.eigvals(matrices).abs().amax(-1).clamp_min(1)
+    radius = torch.linalg.eigvals(without_specks(matrices)).abs().amax(-1).clamp_min(1)
     scaled = matrices / radius[:, None, None]
     pushed = rows / vector_norm(rows, dim=-1, keepdim=True)
     pushed = pushed.expand(len(matrices), -1, -1)

@@ -58,9 +58,9 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
-html_static_path = ["_static"]
-html_css_files = ["outputs.css"]
 html_title = f"captum_dynamics {release}"
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 
 
 def escape_bars(_app, _what, _name, _obj, _options, lines):  # type: ignore[no-untyped-def]

@@ -158,6 +158,26 @@ def test_eigenvalues_come_by_size_and_pairs_with_the_positive_phase_first() -> N
     assert torch.allclose(a.to(values) @ vectors[0], vectors[0] * values[0])
 
 
+@pytest.mark.parametrize("speck", [1e-100, 1e-200, 1e-260, 1e-300])
+def test_eigenvalues_do_not_depend_on_specks_that_overflow_a_balancing(
+    speck: float,
+) -> None:
+    generator = np.random.default_rng(0)
+    units, saturated = 16, 8
+    matrix = 1e-22 * generator.normal(size=(units + saturated,) * 2)
+    matrix[:units, :units] += np.diag(generator.uniform(size=units))
+    matrix[:units, units:] = 0.1 * generator.normal(size=(units, saturated))
+    matrix[units:] *= speck
+    values, vectors = _linalg.sorted_eigen(torch.from_numpy(matrix)[None])
+    assert np.allclose(values[0].abs(), _sizes(matrix), atol=1e-12)
+    left = torch.from_numpy(matrix + 0j) @ vectors[0] - vectors[0] * values[0]
+    assert left.abs().max() < 1e-12
+
+
+def _sizes(matrix: np.ndarray) -> np.ndarray:
+    return np.sort(np.abs(np.linalg.eigvals(matrix)))[::-1]
+
+
 def test_the_inverse_of_a_singular_matrix_is_nan_and_spoils_no_other() -> None:
     a = torch.stack([torch.eye(2), torch.ones(2, 2)]).to(torch.complex128)
     found = _linalg.inverse(a)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from captum_dynamics.adapters._base import Call, CallConvention, RecurrentAdapter
+from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls, SequenceCalls
+from captum_dynamics.adapters._convention import Call, CallConvention
 from captum_dynamics.adapters._listing import (
     AdapterInfo,
     LayerReading,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from captum_dynamics._typing import InputSequences, States, StateSequences
-from captum_dynamics.adapters._base import Call, CallConvention
+from captum_dynamics.adapters._convention import Call, CallConvention
 from captum_dynamics.dynamics import DynamicsMap
 
 

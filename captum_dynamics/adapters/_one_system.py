@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from captum_dynamics._typing import InputSequences, StateSequences
-from captum_dynamics.adapters._base import Call, CallConvention
+from captum_dynamics.adapters._convention import Call, CallConvention
 from captum_dynamics.adapters._systems import (
     LayerSystems,
     divide_run,

@@ -46,7 +46,9 @@ def register_adapter(
         A decorator that registers the class and returns it unchanged.
 
     Raises:
-        ValueError: when a type already has an adapter, or a name is not dotted.
+        ValueError: when a type already has another adapter, or a name is not dotted.
+            A class that is defined once more, as by a cell of a notebook that runs
+            again, is no other one: it takes the place of the former.
 
     Example:
         >>> import torch, captum_dynamics as cd
@@ -75,7 +77,7 @@ def register_adapter(
     def register(adapter: Adapter) -> Adapter:
         for kind in layer_types:
             known = _ADAPTERS.get(kind)
-            if known is not None and known is not adapter:
+            if known is not None and not _same_definition(known, adapter):
                 name = kind if isinstance(kind, str) else kind.__name__
                 raise ValueError(
                     f"Expected {name} to have no adapter yet, but "
@@ -85,6 +87,14 @@ def register_adapter(
         return adapter
 
     return register
+
+
+def _same_definition(known: type[object], new: type[object]) -> bool:
+    """Whether a class is the other, or that again from the same place."""
+    if known is new:
+        return True
+    place = (known.__module__, known.__qualname__)
+    return place == (new.__module__, new.__qualname__)
 
 
 def register_reader(adapter: Adapter) -> Adapter:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_dynamics._typing import InputSequences, StateSequences
-from captum_dynamics.adapters._base import Call, CallConvention
+from captum_dynamics.adapters._convention import Call, CallConvention
 from captum_dynamics.dynamics import DynamicsMap
 
 ReadOut = Callable[[Tensor], Tensor]

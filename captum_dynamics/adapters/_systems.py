@@ -20,8 +20,9 @@ from captum_dynamics._typing import (
     StateSequences,
     StepMask,
 )
-from captum_dynamics.adapters._base import Call, RecurrentAdapter, Systems, later_any
+from captum_dynamics.adapters._base import RecurrentAdapter, Systems, later_any
 from captum_dynamics.adapters._calls import SequenceCalls
+from captum_dynamics.adapters._convention import Call
 from captum_dynamics.dynamics import Traits
 from captum_dynamics.exceptions import UnsupportedLayerError
 from captum_dynamics.layout import Block, StateLayout

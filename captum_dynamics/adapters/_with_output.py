@@ -11,7 +11,8 @@ from captum_dynamics._typing import (
     States,
     StateSequences,
 )
-from captum_dynamics.adapters._base import Call, RecurrentAdapter
+from captum_dynamics.adapters._base import RecurrentAdapter
+from captum_dynamics.adapters._convention import Call
 from captum_dynamics.dynamics import Traits
 from captum_dynamics.layout import Block, StateLayout
 
@@ -31,8 +32,7 @@ class WithOutput(RecurrentAdapter):
     def __init__(self, base: RecurrentAdapter, output_dim: int) -> None:
         """Keep the map."""
         self.base = base
-        if hasattr(base, "calls"):  # of a step alone nobody says how it is called
-            self.calls = base.calls
+        self.calls = base.calls
         self.traits = Traits(
             affine_in_state=base.traits.affine_in_state,
             vmap_safe=base.traits.vmap_safe,

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputJacobians, Inputs, Jacobians, States
-from captum_dynamics.adapters._base import CallConvention, RecurrentAdapter, refuse
+from captum_dynamics.adapters._base import RecurrentAdapter, refuse
 from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.adapters._convention import CallConvention
 from captum_dynamics.adapters._shaped import StateForm, flat_step, layout_of
 from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.layout import StateLayout

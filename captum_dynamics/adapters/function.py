@@ -9,8 +9,9 @@ from torch import Tensor
 
 from captum_dynamics._typing import Inputs, OneInput, States
 from captum_dynamics.activation_form import ActivationForm
-from captum_dynamics.adapters._base import CallConvention, RecurrentAdapter
+from captum_dynamics.adapters._base import RecurrentAdapter
 from captum_dynamics.adapters._calls import CellCalls
+from captum_dynamics.adapters._convention import CallConvention
 from captum_dynamics.adapters._shaped import StateForm, flat_step, layout_of
 from captum_dynamics.dynamics import Traits
 from captum_dynamics.layout import StateLayout

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, States, StateSequences
-from captum_dynamics.adapters._base import Call, CallConvention, RecurrentAdapter
+from captum_dynamics.adapters._base import RecurrentAdapter
+from captum_dynamics.adapters._convention import Call, CallConvention
 from captum_dynamics.adapters._registry import adapt, register_adapter
 from captum_dynamics.adapters.closed_loop import ClosedLoop
 from captum_dynamics.adapters.feedback import Feedback

@@ -18,12 +18,8 @@ from torch import Tensor
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs, InputSequences, States, StateSequences
-from captum_dynamics.adapters._base import (
-    Call,
-    CallConvention,
-    RecurrentAdapter,
-    refuse,
-)
+from captum_dynamics.adapters._base import RecurrentAdapter, refuse
+from captum_dynamics.adapters._convention import Call, CallConvention
 from captum_dynamics.adapters._registry import register_adapter
 from captum_dynamics.dynamics import DynamicsMap, Traits
 from captum_dynamics.layout import StateLayout

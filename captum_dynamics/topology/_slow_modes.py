@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from captum_dynamics import _linalg
 from captum_dynamics._typing import Inputs, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import find_slow_points
@@ -75,7 +76,7 @@ def relaxation_steps(
     if not len(rested):
         return DEFAULT_STEPS
     jacobians = dynamics.jacobians(rested.states, rested.inputs)
-    sizes = torch.linalg.eigvals(jacobians).abs().sort(dim=1, descending=True).values
+    sizes = _linalg.sorted_eigen(jacobians)[0].abs()
     modes = count_slow_modes(sizes, run_length=run_length)
     if not modes.count:
         return DEFAULT_STEPS

@@ -6,6 +6,7 @@ import importlib
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from captum_dynamics.adapters import (
     describe_adapters,
     inspect_layers,
 )
+from captum_dynamics.testing import check_adapter
 
 
 class Host(nn.Module):
@@ -113,6 +115,37 @@ def test_a_registered_adapter_reads_its_layer_and_subclasses() -> None:
     assert cd.register_adapter(Leaky)(LeakyAdapter) is LeakyAdapter
     with pytest.raises(ValueError, match="Leaky to have no adapter yet, but Leaky"):
         cd.register_adapter(Leaky)(type("Other", (LeakyAdapter,), {}))
+
+
+@pytest.mark.usefixtures("_registry_restored")
+def test_an_adapter_that_is_defined_again_takes_the_place_of_the_former() -> None:
+    class Leaky(nn.Module):
+        pass
+
+    def define() -> type[HalfAdapter]:
+        @cd.register_adapter(Leaky)
+        class CellOfANotebook(HalfAdapter):
+            pass
+
+        return CellOfANotebook
+
+    first, second = define(), define()
+    assert first is not second
+    assert type(cd.adapt(Leaky())) is second
+
+
+@pytest.mark.usefixtures("_registry_restored")
+def test_an_adapter_that_says_nothing_of_calls_is_called_as_a_cell_of_torch() -> None:
+    class Leak(nn.Module):
+        def forward(self, x: torch.Tensor, h: torch.Tensor | None = None) -> Any:
+            return x if h is None else 0.5 * h + x
+
+    @cd.register_adapter(Leak)
+    class LeakAdapter(HalfAdapter):
+        pass
+
+    inputs = torch.randn(2, 5, 2, generator=torch.Generator().manual_seed(0))
+    assert check_adapter(cd.adapt(Leak()), Leak(), inputs).failed == ()
 
 
 class Reader(nn.Module):

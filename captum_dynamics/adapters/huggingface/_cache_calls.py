@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_dynamics._typing import Counts, InputSequences, StateSequences
-from captum_dynamics.adapters._base import Call, CallConvention, refuse
+from captum_dynamics.adapters._base import refuse
+from captum_dynamics.adapters._convention import Call, CallConvention
 from captum_dynamics.adapters.huggingface._capturing import decode
 from captum_dynamics.adapters.huggingface._decoding import first_tensor
 from captum_dynamics.adapters.huggingface._functional import precision_of

@@ -16,7 +16,8 @@ from captum_dynamics._typing import (
     States,
     StateSequences,
 )
-from captum_dynamics.adapters._base import Call, RecurrentAdapter, no_direction, refuse
+from captum_dynamics.adapters._base import RecurrentAdapter, no_direction, refuse
+from captum_dynamics.adapters._convention import Call
 from captum_dynamics.adapters._layered import LayeredTangent
 from captum_dynamics.adapters._registry import register_reader, registered_for
 from captum_dynamics.adapters._settled import Settled, is_affine, settled
