@@ -22,6 +22,7 @@ from captum_dynamics.experiments.line_attractor._reviews import (
     review_subject,
     train_on_reviews,
 )
+from captum_dynamics.experiments.line_attractor._saddles import find_saddle_line
 from captum_dynamics.experiments.line_attractor._statistics import (
     LineStatistics,
     Subject,
@@ -38,9 +39,9 @@ from captum_dynamics.experiments.line_attractor._tables import (
     NAMES,
     PERCENT,
     gru_claims,
+    oscillation_claims,
     other_claims,
     synthetic_claims,
-    vanilla_claims,
 )
 from captum_dynamics.models import ARCHITECTURES
 
@@ -92,6 +93,8 @@ def _synthetic(bench: Bench) -> None:
         text = "The four predictions, and how well a linear picture does."
         analysis, found = _study(bench, subject, f"synthetic_{arch}", name, text)
         bench.claim(*synthetic_claims(found, length=document_length(bench)))
+        if arch == "tanh":
+            _oscillation(bench, subject, analysis, found)
         analyses[NAMES[arch]] = analysis
     _side_by_side(bench, analyses, "synthetic")
 
@@ -128,8 +131,8 @@ def _film_reviews(bench: Bench, reviews: Reviews) -> None:
         if arch == "gru":
             bench.claim(*gru_claims(found))
         elif arch == "tanh":
-            regimes = long_runs(subject, analysis, seed=bench.seed)
-            bench.claim(*vanilla_claims(found, regimes))
+            bench.claim(*other_claims(found))
+            _oscillation(bench, subject, analysis, found)
         else:
             bench.claim(*other_claims(found))
         analyses[NAMES[arch]] = analysis
@@ -157,6 +160,21 @@ def _study(
     bench.picture(file, figure, f"{title}: the eight panels of the paper's figure 3.")
     analysis.report(bench.options.folder / f"{file}.html")
     return analysis, found
+
+
+def _oscillation(
+    bench: Bench, subject: Subject, analysis: Analysis, found: LineStatistics
+) -> None:
+    """Say how a network without gates keeps a sum although it comes to no rest."""
+    bench.section(
+        "... which oscillates",
+        "What becomes of visited states when the mean word is read for ever; and the "
+        "slow points that repel, which no state rests at: they are found by "
+        "minimising the speed, down to 1 % of a step in use.",
+    )
+    regimes = long_runs(subject, analysis, seed=bench.seed)
+    bench.claim(*oscillation_claims(found, regimes))
+    bench.claim(*find_saddle_line(subject, analysis, seed=bench.seed).claims())
 
 
 def _linear_claim(right: dict[str, float]) -> Claim:
