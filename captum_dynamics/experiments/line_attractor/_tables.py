@@ -28,8 +28,8 @@ def synthetic_claims(found: LineStatistics, *, length: float) -> list[Claim]:
             "components for 90 %, untrained",
             found.untrained_dims,
             8,
-            note=f"fresh weights read the trained embedding, in which {found.read_dims} "
-            "directions hold 90 % of the variance of the tokens",
+            note="fresh weights read the trained embedding, in which "
+            f"{found.read_dims} directions hold 90 % of the variance of the tokens",
         ),
         at_least("|cos| of readout and line", found.readout_alignment, 0.9),
         at_least(
