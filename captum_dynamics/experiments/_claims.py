@@ -113,7 +113,7 @@ def reported(
     """Set a number beside the paper's, without a bound. See `at_least`."""
     if isinstance(ours, str):
         return Claim(what, paper, ours, "", Verdict.REPORTED, note)
-    return Claim(what, paper, f"{ours:{form}}", "", Verdict.REPORTED, note, ours)
+    return Claim(what, paper, _shown(ours, form), "", Verdict.REPORTED, note, ours)
 
 
 def _bounded(
@@ -125,7 +125,11 @@ def _bounded(
     form: str,
     note: str,
 ) -> Claim:
-    return Claim(what, paper, f"{ours:{form}}", wanted, _verdict(is_so), note, ours)
+    return Claim(what, paper, _shown(ours, form), wanted, _verdict(is_so), note, ours)
+
+
+def _shown(number: float, form: str) -> str:
+    return "none" if math.isnan(number) else f"{number:{form}}"
 
 
 def _verdict(is_so: bool) -> Verdict:

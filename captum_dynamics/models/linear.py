@@ -54,7 +54,6 @@ class LinearRNN(nn.Module):
         super().__init__()
         self.input_size = _checks.check_count("input_size", input_size)
         self.hidden_size = _checks.check_count("hidden_size", hidden_size)
-        bound = 1 / math.sqrt(hidden_size)
         shapes = {
             "weight_ih_l0": (hidden_size, input_size),
             "weight_hh_l0": (hidden_size, hidden_size),
@@ -62,8 +61,14 @@ class LinearRNN(nn.Module):
             "bias_hh_l0": (hidden_size,),
         }
         for name, shape in shapes.items():
-            values = nn.init.uniform_(torch.empty(shape), -bound, bound)
-            self.register_parameter(name, nn.Parameter(values))
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new initial weights."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        for weight in self.parameters():
+            nn.init.uniform_(weight, -bound, bound)
 
     def forward(
         self, input: InputSequences, hx: FinalStates | None = None

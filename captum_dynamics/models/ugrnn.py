@@ -60,7 +60,12 @@ class UGRNNCell(nn.Module):
         super().__init__()
         self.input_size = _checks.check_count("input_size", input_size)
         self.hidden_size = _checks.check_count("hidden_size", hidden_size)
-        _add_parameters(self, "", keep_bias)
+        self.keep_bias = keep_bias
+        _add_parameters(self, "")
+
+    def reset_parameters(self) -> None:
+        """Draw new initial weights."""
+        _draw(self, "")
 
     def forward(self, input: Inputs, hx: States | None = None) -> States:
         """Read inputs (n, k) from states (n, d), zero by default: new states (n, d)."""
@@ -118,7 +123,12 @@ class UGRNN(nn.Module):
         super().__init__()
         self.input_size = _checks.check_count("input_size", input_size)
         self.hidden_size = _checks.check_count("hidden_size", hidden_size)
-        _add_parameters(self, "_l0", keep_bias)
+        self.keep_bias = keep_bias
+        _add_parameters(self, "_l0")
+
+    def reset_parameters(self) -> None:
+        """Draw new initial weights."""
+        _draw(self, "_l0")
 
     def forward(
         self, input: InputSequences, hx: FinalStates | None = None
@@ -151,9 +161,9 @@ def _update(states: States, read: Drives, recurrent: Tensor) -> States:
     return torch.lerp(torch.tanh(candidate), states, torch.sigmoid(gate))
 
 
-def _add_parameters(module: UGRNNCell | UGRNN, suffix: str, keep_bias: float) -> None:
+def _add_parameters(module: UGRNNCell | UGRNN, suffix: str) -> None:
     """Register torch's four parameters of a layer with two blocks of rows."""
-    rows, bound = 2 * module.hidden_size, 1 / math.sqrt(module.hidden_size)
+    rows = 2 * module.hidden_size
     shapes = {
         "weight_ih": (rows, module.input_size),
         "weight_hh": (rows, module.hidden_size),
@@ -161,7 +171,13 @@ def _add_parameters(module: UGRNNCell | UGRNN, suffix: str, keep_bias: float) ->
         "bias_hh": (rows,),
     }
     for name, shape in shapes.items():
-        values = nn.init.uniform_(torch.empty(shape), -bound, bound)
-        if name == "bias_ih":
-            values[: module.hidden_size] += keep_bias
-        module.register_parameter(name + suffix, nn.Parameter(values))
+        module.register_parameter(name + suffix, nn.Parameter(torch.empty(shape)))
+    module.reset_parameters()
+
+
+@torch.no_grad()
+def _draw(module: UGRNNCell | UGRNN, suffix: str) -> None:
+    bound = 1 / math.sqrt(module.hidden_size)
+    for weight in module.parameters():
+        nn.init.uniform_(weight, -bound, bound)
+    module.get_parameter(f"bias_ih{suffix}")[: module.hidden_size] += module.keep_bias

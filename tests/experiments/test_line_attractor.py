@@ -17,6 +17,7 @@ from captum_dynamics.experiments.line_attractor import _reviews, _tables
 from captum_dynamics.experiments.line_attractor._linear_prediction import (
     linear_picture,
 )
+from captum_dynamics.experiments.line_attractor._saddles import find_saddle_line
 from captum_dynamics.experiments.line_attractor._statistics import (
     LineStatistics,
     Subject,
@@ -117,11 +118,29 @@ def test_a_vanilla_network_that_turns_is_told_from_a_line(tmp_path: Path) -> Non
     result = subject.analyze(0)
     found = measure_line(subject, result, seed=0)
     regimes = long_runs(subject, result, seed=0)
-    told = {claim.what: claim for claim in _tables.vanilla_claims(found, regimes)}
+    told = {claim.what: claim for claim in _tables.oscillation_claims(found, regimes)}
     assert told["reading the mean word for ever"].verdict is Verdict.REPRODUCED
     assert "quasi-periodic" in told["reading the mean word for ever"].ours
     assert found.turn == pytest.approx(2 * math.pi / math.atan2(0.8, 0.6), rel=1e-3)
-    assert told["shape"].verdict is Verdict.REPRODUCED
+    assert told["line attractor claimed"].verdict is Verdict.REPRODUCED
+
+
+def test_a_line_of_saddles_is_found_by_minimising_the_speed(tmp_path: Path) -> None:
+    # Unit 0 keeps the sum; unit 1 jumps to and fro, and every state leaves its zero.
+    model = integrator(0.9999)
+    jumping = SentimentClassifier(61, cell="tanh", embedding_dim=2, hidden_size=4)
+    jumping.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        jumping.rnn.weight_hh_l0[1, 1] = -1.5
+        jumping.rnn.weight_ih_l0[0, 0] = 0.02
+    subject = synthetic_subject(Bench(Options(tmp_path, quick=True)), jumping.eval())
+    found = find_saddle_line(subject, subject.analyze(0), seed=0)
+    assert found.share == 1
+    assert found.first_component > 0.99
+    assert found.coverage > 0.5
+    assert found.unstable_dims == 1
+    assert found.kept == pytest.approx(1, abs=0.02)
+    assert found.correlation == pytest.approx(1)
 
 
 def test_without_reviews_the_experiment_says_what_it_left_out(

@@ -56,3 +56,17 @@ def test_the_gate_that_keeps_the_state_is_the_one_with_a_bias() -> None:
 def test_an_unknown_architecture_is_refused() -> None:
     with pytest.raises(ValueError, match="`arch` to be one of gru, lstm, tanh"):
         build_layer("elman", 2, 3)
+
+
+@pytest.mark.parametrize("arch", [*ARCHITECTURES, "linear"])
+def test_a_layer_can_draw_new_weights(arch: str) -> None:
+    torch.manual_seed(0)
+    layer = build_layer(arch, 2, 3)
+    first = {name: weight.clone() for name, weight in layer.named_parameters()}
+    layer.reset_parameters()
+    for name, weight in layer.named_parameters():
+        assert not torch.equal(weight, first[name])
+    torch.manual_seed(0)
+    layer.reset_parameters()
+    for name, weight in layer.named_parameters():
+        torch.testing.assert_close(weight, first[name])

@@ -22,6 +22,7 @@ from captum_dynamics.experiments.line_attractor._reviews import (
     review_subject,
     train_on_reviews,
 )
+from captum_dynamics.experiments.line_attractor._saddles import find_saddle_line
 from captum_dynamics.experiments.line_attractor._statistics import (
     LineStatistics,
     Subject,
@@ -38,9 +39,9 @@ from captum_dynamics.experiments.line_attractor._tables import (
     NAMES,
     PERCENT,
     gru_claims,
+    oscillation_claims,
     other_claims,
     synthetic_claims,
-    vanilla_claims,
 )
 from captum_dynamics.models import ARCHITECTURES
 
@@ -89,9 +90,11 @@ def _synthetic(bench: Bench) -> None:
     for arch in ARCHITECTURES:
         subject = synthetic_subject(bench, nets[arch])
         name = f"Synthetic documents: {NAMES[arch]}"
-        text = "The four predictions, and how well a linear picture does."
+        text = _PREDICTIONS + (_NO_REST if arch == "tanh" else "")
         analysis, found = _study(bench, subject, f"synthetic_{arch}", name, text)
         bench.claim(*synthetic_claims(found, length=document_length(bench)))
+        if arch == "tanh":
+            _oscillation(bench, subject, name, analysis, found)
         analyses[NAMES[arch]] = analysis
     _side_by_side(bench, analyses, "synthetic")
 
@@ -128,19 +131,25 @@ def _film_reviews(bench: Bench, reviews: Reviews) -> None:
         if arch == "gru":
             bench.claim(*gru_claims(found))
         elif arch == "tanh":
-            regimes = long_runs(subject, analysis, seed=bench.seed)
-            bench.claim(*vanilla_claims(found, regimes))
+            bench.claim(*other_claims(found))
+            _oscillation(bench, subject, name, analysis, found)
         else:
             bench.claim(*other_claims(found))
         analyses[NAMES[arch]] = analysis
     _side_by_side(bench, analyses, "reviews")
 
 
+_PREDICTIONS = "The four predictions, and how well a linear picture does."
+_NO_REST = (
+    " No visited state of this network ever slows down: what is known of slow points "
+    "is in the next section, and no number can be given for a line that attracts."
+)
 _TEXTS = {
     "gru": "The paper's line attractor.",
     "lstm": "The same statistics; its line is shorter.",
     "ugrnn": "The same statistics.",
-    "tanh": "The paper's exception: a network that oscillates has no line attractor.",
+    "tanh": "The paper's exception: a network that oscillates has no line attractor."
+    + _NO_REST,
 }
 
 
@@ -157,6 +166,25 @@ def _study(
     bench.picture(file, figure, f"{title}: the eight panels of the paper's figure 3.")
     analysis.report(bench.options.folder / f"{file}.html")
     return analysis, found
+
+
+def _oscillation(
+    bench: Bench,
+    subject: Subject,
+    title: str,
+    analysis: Analysis,
+    found: LineStatistics,
+) -> None:
+    """Say how a network without gates keeps a sum although it comes to no rest."""
+    bench.section(
+        f"{title}, which oscillates",
+        "What becomes of visited states when the mean word is read for ever; and the "
+        "slow points that repel, which no state rests at: they are found by "
+        "minimising the speed, down to 1 % of a step in use.",
+    )
+    regimes = long_runs(subject, analysis, seed=bench.seed)
+    bench.claim(*oscillation_claims(found, regimes))
+    bench.claim(*find_saddle_line(subject, analysis, seed=bench.seed).claims())
 
 
 def _linear_claim(right: dict[str, float]) -> Claim:

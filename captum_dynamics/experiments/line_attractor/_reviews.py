@@ -33,6 +33,7 @@ from captum_dynamics.tasks.imdb import (
 )
 
 HELD_OUT = 5000
+LONGEST_REVIEW = 10_000  # words; no review is longer
 PENALTIES = (0.01, 0.03, 0.1, 0.3)  # inverse, of the bag of words
 WORDS = 16000
 SHOWN_WORDS = 2000  # most frequent words whose effect is looked at
@@ -88,10 +89,12 @@ def prepare_reviews(reviews: list[Review], *, quick: bool) -> Reviews:
     training = encode_reviews(vocabulary, split.training)
     held_out = encode_reviews(vocabulary, split.held_out)
     scores, _ = fit_word_scores(training, held_out, size=len(vocabulary))
-    best = choose_penalty(training, size=len(vocabulary))
-    _, bag = fit_word_scores(
-        training, held_out, size=len(vocabulary), inverse_penalty=best
-    )
+    # A bag of words may read the whole of a review, not only what the networks read.
+    whole = [
+        encode_reviews(vocabulary, part, max_words=LONGEST_REVIEW) for part in split
+    ]
+    best = choose_penalty(whole[0], size=len(vocabulary))
+    _, bag = fit_word_scores(*whole, size=len(vocabulary), inverse_penalty=best)
     return Reviews(vocabulary, training, held_out, scores, bag)
 
 

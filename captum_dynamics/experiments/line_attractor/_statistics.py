@@ -14,7 +14,7 @@ from captum_dynamics.analysis import Analysis, NamedInputs, analyze
 from captum_dynamics.experiments.line_attractor._linear_prediction import (
     linear_picture,
 )
-from captum_dynamics.findings import Words
+from captum_dynamics.findings import Visits, Words
 from captum_dynamics.models import SentimentClassifier
 from captum_dynamics.recording import record
 from captum_dynamics.regimes import Regimes, classify_runs
@@ -34,7 +34,9 @@ class LineStatistics:
 
     Attributes:
         dims: principal components for 90 % of the variance of visited states.
-        untrained_dims: the same for the layer with fresh weights.
+        untrained_dims: the same for the layer with fresh weights; NaN where it cannot
+            be made anew.
+        read_dims: components for 90 % of the variance of the words' vectors.
         fixed: distinct fixed points found.
         index_sum: sum of their indices, 1 where none is missing.
         leading: |lambda_1| of the fixed points.
@@ -64,7 +66,8 @@ class LineStatistics:
     """
 
     dims: int
-    untrained_dims: int
+    untrained_dims: float
+    read_dims: int
     fixed: int
     index_sum: int
     leading: tuple[float, ...]
@@ -144,7 +147,8 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
     one_step, free_r2, agreement = _linear_prediction(subject, result, seed)
     return LineStatistics(
         dims=visits.dims_for(0.9, visits.variance),
-        untrained_dims=visits.dims_for(0.9, visits.untrained_variance),
+        untrained_dims=_untrained_dims(visits),
+        read_dims=_read_dims(subject.words),
         fixed=len(result.points),
         index_sum=int((1 - 2 * (upward.sum(1) % 2)).sum()),
         leading=tuple(fixed.abs()[:, 0].tolist()),
@@ -229,6 +233,18 @@ def _linear_prediction(
         float(r2),
         float(((logits > 0) == (found > 0)).double().mean()),
     )
+
+
+def _untrained_dims(visits: Visits) -> float:
+    if not len(visits.untrained_variance):
+        return math.nan
+    return visits.dims_for(0.9, visits.untrained_variance)
+
+
+def _read_dims(words: NamedInputs) -> int:
+    vectors = words.inputs.double()
+    sizes = torch.linalg.svdvals(vectors - vectors.mean(0)).square()
+    return Visits.dims_for(0.9, sizes / sizes.sum())
 
 
 def _correlated_share(result: Analysis, words: NamedInputs) -> float:
