@@ -100,7 +100,7 @@ class Bench:
     def picture(self, name: str, figure: Any, caption: str) -> None:
         """Write a matplotlib figure as `figures/<name>.png`."""
         file = f"figures/{name}.png"
-        figure.savefig(self.options.folder / file, dpi=110)
+        figure.savefig(self.options.folder / file, dpi=80)
         self._sections[-1][3].append(Picture(file, caption))
 
     def net(
