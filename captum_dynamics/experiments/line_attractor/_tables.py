@@ -14,6 +14,7 @@ from captum_dynamics.regimes import Regime, Regimes
 
 NAMES = {"tanh": "vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
 OSCILLATING = (Regime.CYCLE, Regime.QUASI_PERIODIC, Regime.CHAOTIC)
+STRAIGHT = 0.9  # |cos| of a line's directions with its main axis
 MOST = 0.5  # of the runs
 LONGEST_TURN = 20.0  # steps: what turns more slowly is no oscillation to speak of
 PERCENT = ".1%"
@@ -31,7 +32,12 @@ def synthetic_claims(found: LineStatistics, *, length: float) -> list[Claim]:
             note="fresh weights read the trained embedding, in which "
             f"{found.read_dims} directions hold 90 % of the variance of the tokens",
         ),
-        at_least("|cos| of readout and line", found.readout_alignment, 0.9),
+        at_least(
+            "|cos| of readout and line",
+            found.readout_alignment,
+            0.9,
+            note=_bend(found),
+        ),
         at_least(
             "slow points where l1 B x follows the values (r ≥ .95)",
             found.correlated_share,
@@ -108,6 +114,16 @@ def oscillation_claims(found: LineStatistics, regimes: Regimes) -> list[Claim]:
             wanted="no",
         ),
     ]
+
+
+def _bend(found: LineStatistics) -> str:
+    """What keeps the main axis from being the direction of the line."""
+    if not found.axis_alignment < STRAIGHT:
+        return ""
+    return (
+        f"the line bends: |cos| of r1 is {found.tangent_alignment:.2f} with its local "
+        f"direction, {found.axis_alignment:.2f} with its main axis"
+    )
 
 
 def _memory(
