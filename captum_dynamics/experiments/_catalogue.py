@@ -34,7 +34,21 @@ class Experiment:
         return run
 
 
-EXPERIMENTS: dict[str, Experiment] = {}
+EXPERIMENTS: dict[str, Experiment] = {
+    "context": Experiment(
+        "How networks use context: not and very (Maheswaranathan and Sussillo, ICML "
+        "2020)",
+        20,
+        2,
+        "context",
+    ),
+    "geometry": Experiment(
+        "The geometry of integration in text classification (Aitken et al., ICLR 2021)",
+        30,
+        2,
+        "geometry",
+    ),
+}
 
 
 def reproduce(name: str, options: Options) -> Reproduction:
