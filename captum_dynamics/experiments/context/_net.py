@@ -43,12 +43,12 @@ QUICK = Stage(48, 1500, 4e-3, 1e-6, Stage(48, 2000, 4e-3, 1e-5))
 
 def trained_net(bench: Bench, stage: Stage) -> ContextNet:
     """Train the stages one after the other, or load what an earlier run kept."""
-    start = None if stage.after is None else trained_net(bench, stage.after)
     number, before = 1, stage.after
     while before is not None:
         number, before = number + 1, before.after
 
     def train(checkpoint: Checkpoint) -> ContextNet:
+        start = None if stage.after is None else trained_net(bench, stage.after)
         return train_context(
             stage.hidden,
             bench.seed + number - 1,
