@@ -52,7 +52,10 @@ def _effects(bench: Bench, reading: Reading) -> None:
         f"{float(reading.sums.min()):.1f} to {float(reading.sums.max()):.1f}; J_inp is "
         "taken there, and one word after a modifier was read there. The word is "
         "compared with the mean noise word. The least and the largest number of all "
-        "points are judged.",
+        "points are judged. The rates of the training were chosen with this in view: "
+        "at a rate of 5e-3 without a penalty the error falls to .0016, but weights "
+        "grow so large that words open gates for themselves, and w J_inp good is .47 "
+        "where the map itself adds 1.",
     )
     bench.claim(
         reported("mean squared error", reading.loss, paper=".003 to .006"),
