@@ -74,14 +74,13 @@ def test_a_penalty_pulls_at_the_weights_and_not_at_the_biases() -> None:
     # is that of the weight where nothing but a huge penalty counts.
     start = train_task(task, "gru", 3, **{**settings, "learning_rate": 1e-12})
     pulled = train_task(task, "gru", 3, weight_penalty=1e9, **settings)
-    plain = train_task(task, "gru", 3, **settings)
     for name, weight in pulled.named_parameters():
-        before, free = start.get_parameter(name), plain.get_parameter(name)
+        before = start.get_parameter(name)
         if weight.ndim > 1:
             torch.testing.assert_close(weight, before - 1e-3 * before.sign())
         else:
             # Clipped beside weights so large, a bias hardly has a gradient left.
-            assert (weight - before).abs().max() < (free - before).abs().max()
+            assert (weight - before).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("arch", [*ARCHITECTURES, "relu"])
