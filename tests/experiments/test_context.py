@@ -199,7 +199,9 @@ def test_reviews_are_read_and_the_bags_compared(
     assert by_name["accuracy, the shipped GRU"].value == pytest.approx(
         float(right.double().mean())
     )
-    assert by_name["not: rank, factor, words that it changes"].ours.startswith("1 of")
+    assert by_name[
+        "not: rank by fading change, factor, words that it changes"
+    ].ours.startswith("1 of")
     assert (tmp_path / "figures/reviews.png").exists()
 
 

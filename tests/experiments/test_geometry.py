@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from captum_dynamics.exceptions import ConvergenceWarning
 from captum_dynamics.experiments import Bench, Options, Verdict, reproduce
 from captum_dynamics.experiments.geometry import _nets
 from captum_dynamics.experiments.geometry._measures import (
@@ -85,13 +86,34 @@ def test_it_is_always_right_and_rests_wherever_it_is(counted: Geometry) -> None:
     assert set(counted.labels.tolist()) <= set(data.targets.tolist())
 
 
+def test_a_net_that_never_rests_is_told_as_such() -> None:
+    net = counter()
+    with torch.no_grad():
+        # Every step doubles what was counted, and adds one: only zero would rest.
+        net.rnn.get_parameter("weight_hh_l0").mul_(2)
+        net.rnn.get_parameter("bias_ih_l0").fill_(1)
+    with pytest.warns(ConvergenceWarning, match="None of 12 searches"):
+        found = measure_geometry(net, TASK, EFFORT, generator=generator())
+    assert len(found.manifold) == len(found.points) == 0
+    assert bool(found.times.isnan().all())
+    rows = [claim.ours for claim in simplex_claims(_nets.categorical(3), found)]
+    assert rows[-4:] == [
+        "undecided",
+        "0, of which 0 attract",
+        "none attracts",
+        "no state is slow",
+    ]
+
+
 def test_labels_of_states_are_those_of_their_documents() -> None:
-    # Of the last states of one-word documents, the label is the word.
-    task = CategoricalIntegration(1, classes=3)
+    # In two words without a tie nobody is spoken for but the class that wins.
+    task = CategoricalIntegration(2, classes=3)
     found = measure_geometry(
-        counter(), task, Effort(40, 40, 4, 40), generator=generator()
+        counter(), task, Effort(60, 60, 4, 60), generator=generator()
     )
-    assert torch.equal(found.states.argmax(1), found.labels)
+    counted = found.states.sum(1) > 0
+    assert int(counted.sum()) > 30
+    assert torch.equal(found.states[counted].argmax(1), found.labels[counted])
 
 
 def test_answers_are_numbers_by_task() -> None:

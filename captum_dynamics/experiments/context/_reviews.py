@@ -47,12 +47,13 @@ PROBES = [
 ]
 SHOWN = ("not", "very")
 STEPS = 12  # words followed after a modifier
+GONE = 0.2  # of the largest fading change: below it a modifier has ended
 TEXTS = 100  # reviews read to find slow points
 _TEXT = (
     "Logistic regression on which words occur in {} training reviews, judged on {} "
     "held out. Terms of a modifier are which words occur within its reach behind it, "
-    "each with a coefficient of its own. The control takes, instead of each modifier, "
-    "the word nearest in frequency among those that change others least."
+    "each with a coefficient of its own. The control takes, instead of each word of "
+    "the first list, the one nearest in frequency among those whose change fades least."
 )
 
 
@@ -77,23 +78,30 @@ class Effort:
 class Tried:
     """Words that were tried as modifiers of a review classifier.
 
+    Changes are those of the effects of the probe words, as a share of these: a norm
+    over probes, its mean over points.
+
     Attributes:
         words: the words.
-        strengths: (v,) by how much they change the effects of the probe words, as a
-            share of these: a norm over probes, its mean over points.
-        factors: (v,) the factor that fits best how they change them.
-        reaches: (v,) median number of words that they do it for.
+        changes: (v,) one word later.
+        fading: (v,) the part of it that is gone when all words were followed. What
+            stays is no context: the word has moved the state to where others count
+            less or more.
+        factors: (v,) the factor that fits best the effects one word later.
+        reaches: (v,) median number of words for which the fading part lasts.
     """
 
     words: tuple[str, ...]
-    strengths: Float[Tensor, " v"]
+    changes: Float[Tensor, " v"]
+    fading: Float[Tensor, " v"]
     factors: Float[Tensor, " v"]
     reaches: Float[Tensor, " v"]
 
-    def strongest(self, count: int) -> list[int]:
-        """Rows of the words that change others most."""
-        order: list[int] = self.strengths.argsort(descending=True)[:count].tolist()
-        return order
+
+def strongest(strengths: Float[Tensor, " v"], count: int) -> list[int]:
+    """Rows of the largest, in order."""
+    order: list[int] = strengths.argsort(descending=True)[:count].tolist()
+    return order
 
 
 def reviews_sections(bench: Bench, effort: Effort) -> None:
@@ -181,11 +189,16 @@ def _try_words(
     found = _read(dynamics, slow, trained, words)
     plain = found.plain_slopes[:, None]
     size = plain.norm(dim=2)
+    first, last = found.slopes[..., 0], found.slopes[..., -1]
+    passing = (found.slopes - found.slopes[..., -1:]).norm(dim=2)
+    lags = torch.arange(1, STEPS + 1)
+    lasting = (passing >= GONE * passing.amax(2, keepdim=True)) * lags
     return Tried(
         words,
-        (found.strengths.norm(dim=2) / size).mean(0),
-        ((found.slopes[..., 0] * plain).sum(2) / size**2).mean(0),
-        found.gone_after().double().mean(2).median(0).values,
+        ((first - plain).norm(dim=2) / size).mean(0),
+        ((first - last).norm(dim=2) / size).mean(0),
+        ((first * plain).sum(2) / size**2).mean(0),
+        lasting.amax(2).double().median(0).values,
     )
 
 
@@ -203,32 +216,34 @@ def _report(
         f"Words that occur {effort.least_count} times or more, {len(tried.words)} in "
         f"all, are read at {len(slow)} slow points of the mean word; by how much does "
         f"that change what {', '.join(PROBES)} add (readout times J_inp times the "
-        "word) one word later?",
+        f"word) one word later? And how much of the change is gone {STEPS} words "
+        "later? What stays is no context: words with a value of their own move the "
+        "state along the line, to where others count less or more.",
     )
-    rows = tried.strongest(effort.named)
-    order = {row: rank for rank, row in enumerate(tried.strongest(len(tried.words)), 1)}
-    bench.claim(
-        reported(
-            "words that change others most, with the factor",
-            ", ".join(f"{tried.words[r]} {float(tried.factors[r]):.2f}" for r in rows),
+    for kind, strengths in (("change", tried.changes), ("fading change", tried.fading)):
+        rows = strongest(strengths, effort.named)
+        named = (f"{tried.words[r]} {float(tried.factors[r]):.2f}" for r in rows)
+        bench.claim(
+            reported(f"words of the largest {kind}, with the factor", ", ".join(named))
         )
-    )
+    order = strongest(tried.fading, len(tried.words))
     for word in SHOWN:
         row = tried.words.index(word)
         bench.claim(
             reported(
-                f"{word}: rank, factor, words that it changes",
-                f"{order[row]} of {len(tried.words)}, {float(tried.factors[row]):.2f}, "
-                f"{float(tried.reaches[row]):.1f}",
+                f"{word}: rank by fading change, factor, words that it changes",
+                f"{1 + order.index(row)} of {len(order)}, "
+                f"{float(tried.factors[row]):.2f}, {float(tried.reaches[row]):.0f}",
             )
         )
     bench.numbers["review_modifiers"] = {
         tried.words[row]: {
-            "strength": float(tried.strengths[row]),
+            "change": float(tried.changes[row]),
+            "fading": float(tried.fading[row]),
             "factor": float(tried.factors[row]),
             "reach": float(tried.reaches[row]),
         }
-        for row in rows
+        for row in order[: 2 * effort.named]
     }
     figure, _ = plot_modifiers(
         _read(dynamics, slow, trained, SHOWN), SHOWN, word=0, name=PROBES[0]
@@ -251,10 +266,13 @@ def _compare(
 ) -> None:
     """Fit the bags, and see how much of the GRU's gain each has."""
     size = len(trained.vocabulary)
-    named = tried.strongest(effort.named)
+    named = strongest(tried.fading, effort.named)
     sets: dict[str, list[int]] = {
         "bag of words": [],
-        "with terms for the modifiers": named,
+        "with terms for words of the largest fading change": named,
+        "with terms for words of the largest change": strongest(
+            tried.changes, effort.named
+        ),
         "with terms for weak words as frequent": _weak_twins(trained, tried, named),
     }
     right = {"GRU": (logits(trained.model, held_out) > 0) == (held_out.labels == 1)}
@@ -283,7 +301,7 @@ def _compare(
             reported(
                 f"share of the GRU's gain recovered, {name}",
                 str(share),
-                paper="> 90 %" if name.endswith("modifiers") else "",
+                paper="> 90 %" if name.endswith("fading change") else "",
                 note="95 % interval over held-out reviews drawn anew",
             )
         )
@@ -292,7 +310,7 @@ def _compare(
 def _weak_twins(trained: SentimentModel, tried: Tried, rows: list[int]) -> list[int]:
     """For each word, the one nearest in frequency among the weaker half of all."""
     counts = trained.word_counts[[trained.vocabulary.ids[w] for w in tried.words]]
-    weak = tried.strengths <= tried.strengths.median()
+    weak = tried.fading <= tried.fading.median()
     twins: list[int] = []
     for row in rows:
         gaps = (counts.log() - counts[row].log()).abs()

@@ -101,7 +101,7 @@ def _add(
         "variance_of_last_states": geometry.last_variance[:20].tolist(),
         "readout_cosines": geometry.cosines.tolist(),
         "time_constants": geometry.times[:10].tolist(),
-        "fixed_point_unstable_dims": geometry.fixed.unstable_dims.tolist(),
+        "fixed_point_unstable_dims": geometry.unstable_dims.tolist(),
         "fixed_point_answers": geometry.answers.tolist(),
         "fixed_point_reach": geometry.reach.tolist(),
         "steps_of_relaxation": geometry.manifold.steps,

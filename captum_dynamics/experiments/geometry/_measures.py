@@ -11,7 +11,12 @@ from torch import Tensor
 from captum_dynamics._typing import Counts, Mask, PerPoint, States
 from captum_dynamics.adapters import adapt
 from captum_dynamics.analysis._measure import task_step
-from captum_dynamics.fixed_points import Kind, find_fixed_points, find_slow_points
+from captum_dynamics.fixed_points import (
+    FixedPoints,
+    Kind,
+    find_fixed_points,
+    find_slow_points,
+)
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.models.sequence_net import SequenceNet
 from captum_dynamics.recording import record
@@ -50,7 +55,8 @@ class Geometry:
         last_variance: (r,) the same for the states after the last words alone.
         readouts: (k, d) weights of the outputs, zero for what they do not read.
         manifold: slow states under the neutral word.
-        fixed: distinct fixed points under it.
+        points: distinct fixed points under it.
+        fixed: their linearization; None where there is none.
         reach: (f,) how far out each fixed point lies: its distance from the mean slow
             state, as a share of the farthest slow state's that answers the same.
         answers: (f,) what the net answers at each fixed point, as a number.
@@ -64,7 +70,8 @@ class Geometry:
     last_variance: Float[Tensor, " last"]
     readouts: Float[Tensor, "k d"]
     manifold: SlowManifold
-    fixed: Linearization
+    points: FixedPoints
+    fixed: Linearization | None
     reach: PerPoint
     answers: Counts
     plane: Plane
@@ -95,15 +102,28 @@ class Geometry:
 
     @property
     def times(self) -> Float[Tensor, " d"]:
-        """Median over slow points of 1 / |ln|lambda||, the slowest mode first."""
+        """Median over slow points of 1 / |ln|lambda||, the slowest mode first.
+
+        NaN where no state is slow.
+        """
         rates = self.manifold.linearization.eigenvalues.abs().log().abs()
+        if not len(rates):
+            return torch.full_like(self.plane.origin, torch.nan)
         ranked = rates.sort(dim=1).values
         times: Tensor = (1 / ranked).median(0).values
         return times
 
     @property
+    def unstable_dims(self) -> Counts:
+        """Directions (f,) in which each fixed point repels."""
+        none = torch.zeros(0, dtype=torch.long)
+        return none if self.fixed is None else self.fixed.unstable_dims
+
+    @property
     def attractors(self) -> Mask:
         """Which fixed points (f,) attract."""
+        if self.fixed is None:
+            return torch.zeros(0, dtype=torch.bool)
         attracts: Mask = self.fixed.stability == int(Stability.ATTRACTOR)
         return attracts
 
@@ -150,10 +170,9 @@ def measure_geometry(
     )
     starts = runs.sample_states(effort.searches, generator=generator)
     points = find_fixed_points(dynamics, starts, neutral).unique()
-    fixed = linearize(dynamics, points[points.kind == Kind.FIXED])
+    points = points[points.kind == Kind.FIXED]
     readouts = _readouts(net, dynamics.state_dim)
     slow = find_slow_points(dynamics, starts, neutral, steps=manifold.steps)
-    places = fixed.points.states
     owners = torch.arange(len(data))[:, None].expand(runs.valid.shape)[runs.valid]
     drawn = torch.randperm(len(visited), generator=generator)[: effort.drawn]
     return Geometry(
@@ -162,9 +181,10 @@ def measure_geometry(
         shares_of_variance(runs.final_states),
         readouts,
         manifold,
-        fixed,
-        _reach(places, slow.states, readouts, task),
-        answers_of(places @ readouts.T, task),
+        points,
+        linearize(dynamics, points) if len(points) else None,
+        _reach(points.states, slow.states, readouts, task),
+        answers_of(points.states @ readouts.T, task),
         Plane.principal(visited),
         visited[drawn],
         numbered(data.targets[owners[drawn]]),

@@ -126,21 +126,27 @@ def _dynamics(net: Net, found: Geometry, *, labels: int, points: str) -> list[Cl
     """Fixed points, where they are, and how long slow modes last."""
     times = found.times
     slow = ", ".join(f"{time:.0f}" for time in times[: net.dims].tolist())
+    lasting = f"{slow}; {float(times[net.dims]):.1f}"
+    if not len(found.manifold):
+        lasting = "no state is slow"
+    ends = f"{found.at_ends:.0%}, for {found.labels_held} of {labels} answers"
+    if not found.attractors.any():
+        ends = "none attracts"
     return [
         reported(
             f"{net.title}: fixed points under the neutral word",
-            f"{len(found.fixed)}, of which {int(found.attractors.sum())} attract",
+            f"{len(found.points)}, of which {int(found.attractors.sum())} attract",
             note=f"one for every face, edge and corner would be {points}"
             if points
             else "",
         ),
         reported(
             f"{net.title}: attractors at the far ends of their answers",
-            f"{found.at_ends:.0%}, for {found.labels_held} of {labels} answers",
+            ends,
         ),
         reported(
             f"{net.title}: time constants of slow modes, then the next, in words",
-            f"{slow}; {float(times[net.dims]):.1f}",
+            lasting,
             note="medians over slow points; a document has 20 to 25 words",
         ),
     ]
