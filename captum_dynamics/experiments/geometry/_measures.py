@@ -20,11 +20,13 @@ from captum_dynamics.fixed_points import (
 from captum_dynamics.linearization import Linearization, Stability, linearize
 from captum_dynamics.models.sequence_net import SequenceNet
 from captum_dynamics.recording import record
+from captum_dynamics.regimes import Regimes, classify_runs
 from captum_dynamics.tasks.integration import Integration, LabelIntegration
 from captum_dynamics.tasks.sequence_task import evaluate_task
 from captum_dynamics.topology import Plane, SlowManifold, trace_slow_manifold
 
 SHARE = 0.95  # of the variance, up to which components are counted
+RUNS = 24  # that are followed where no fixed point attracts
 END = 0.8  # of the farthest slow state that answers the same: there a corner begins
 
 
@@ -57,6 +59,7 @@ class Geometry:
         manifold: slow states under the neutral word.
         points: distinct fixed points under it.
         fixed: their linearization; None where there is none.
+        regimes: where long runs end; None where a fixed point attracts.
         reach: (f,) how far out each fixed point lies: its distance from the mean slow
             state, as a share of the farthest slow state's that answers the same.
         answers: (f,) what the net answers at each fixed point, as a number.
@@ -72,6 +75,7 @@ class Geometry:
     manifold: SlowManifold
     points: FixedPoints
     fixed: Linearization | None
+    regimes: Regimes | None
     reach: PerPoint
     answers: Counts
     plane: Plane
@@ -122,10 +126,7 @@ class Geometry:
     @property
     def attractors(self) -> Mask:
         """Which fixed points (f,) attract."""
-        if self.fixed is None:
-            return torch.zeros(0, dtype=torch.bool)
-        attracts: Mask = self.fixed.stability == int(Stability.ATTRACTOR)
-        return attracts
+        return _attracts(self.fixed)
 
     @property
     def labels_held(self) -> int:
@@ -171,6 +172,7 @@ def measure_geometry(
     starts = runs.sample_states(effort.searches, generator=generator)
     points = find_fixed_points(dynamics, starts, neutral).unique()
     points = points[points.kind == Kind.FIXED]
+    fixed = linearize(dynamics, points) if len(points) else None
     readouts = _readouts(net, dynamics.state_dim)
     slow = find_slow_points(dynamics, starts, neutral, steps=manifold.steps)
     owners = torch.arange(len(data))[:, None].expand(runs.valid.shape)[runs.valid]
@@ -182,13 +184,24 @@ def measure_geometry(
         readouts,
         manifold,
         points,
-        linearize(dynamics, points) if len(points) else None,
+        fixed,
+        None
+        if _attracts(fixed).any()
+        else classify_runs(dynamics, starts[:RUNS], neutral),
         _reach(points.states, slow.states, readouts, task),
         answers_of(points.states @ readouts.T, task),
         Plane.principal(visited),
         visited[drawn],
         numbered(data.targets[owners[drawn]]),
     )
+
+
+def _attracts(fixed: Linearization | None) -> Mask:
+    """Which fixed points (f,) attract."""
+    if fixed is None:
+        return torch.zeros(0, dtype=torch.bool)
+    attracts: Mask = fixed.stability == int(Stability.ATTRACTOR)
+    return attracts
 
 
 def shares_of_variance(states: States) -> Float[Tensor, " r"]:

@@ -35,6 +35,7 @@ def simplex_claims(net: Net, found: Geometry) -> list[Claim]:
             SHARE,
             paper=PAPER_SHARE if three else "≥ .95",
             form=".3f",
+            note=_restless(found),
         ),
         reported(
             f"{net.title}: participation ratio",
@@ -132,7 +133,7 @@ def _dynamics(net: Net, found: Geometry, *, labels: int, points: str) -> list[Cl
     ends = f"{found.at_ends:.0%}, for {found.labels_held} of {labels} answers"
     if not found.attractors.any():
         ends = "none attracts"
-    return [
+    rows = [
         reported(
             f"{net.title}: fixed points under the neutral word",
             f"{len(found.points)}, of which {int(found.attractors.sum())} attract",
@@ -150,6 +151,20 @@ def _dynamics(net: Net, found: Geometry, *, labels: int, points: str) -> list[Cl
             note="medians over slow points; a document has 20 to 25 words",
         ),
     ]
+    if found.regimes is not None:
+        what = f"{net.title}: long runs under the neutral word"
+        rows.append(reported(what, found.regimes.summary()))
+    return rows
+
+
+def _restless(found: Geometry) -> str:
+    """The likely reason for many components, where no state rests."""
+    if found.regimes is None:
+        return ""
+    return (
+        "no fixed point attracts: the net remembers by how its states move, and where "
+        "they are in that motion likely takes components of its own"
+    )
 
 
 def draw_net(bench: Bench, net: Net, found: Geometry) -> None:
