@@ -220,11 +220,25 @@ def _report(
         "later? What stays is no context: words with a value of their own move the "
         "state along the line, to where others count less or more.",
     )
+    _rank(bench, tried, effort.named)
+    figure, _ = plot_modifiers(
+        _read(dynamics, slow, trained, SHOWN), SHOWN, word=0, name=PROBES[0]
+    )
+    bench.picture(
+        "reviews",
+        figure,
+        f"What {PROBES[0]} adds to the logit of the shipped GRU, a number of mean "
+        f"words after {' and '.join(SHOWN)}; medians and ranges over slow points.",
+    )
+
+
+def _rank(bench: Bench, tried: Tried, named: int) -> None:
+    """Name the strongest words, and say where the two of the paper stand."""
     for kind, strengths in (("change", tried.changes), ("fading change", tried.fading)):
-        rows = strongest(strengths, effort.named)
-        named = (f"{tried.words[r]} {float(tried.factors[r]):.2f}" for r in rows)
+        rows = strongest(strengths, named)
+        texts = (f"{tried.words[r]} {float(tried.factors[r]):.2f}" for r in rows)
         bench.claim(
-            reported(f"words of the largest {kind}, with the factor", ", ".join(named))
+            reported(f"words of the largest {kind}, with the factor", ", ".join(texts))
         )
     order = strongest(tried.fading, len(tried.words))
     for word in SHOWN:
@@ -243,17 +257,8 @@ def _report(
             "factor": float(tried.factors[row]),
             "reach": float(tried.reaches[row]),
         }
-        for row in order[: 2 * effort.named]
+        for row in order[: 2 * named]
     }
-    figure, _ = plot_modifiers(
-        _read(dynamics, slow, trained, SHOWN), SHOWN, word=0, name=PROBES[0]
-    )
-    bench.picture(
-        "reviews",
-        figure,
-        f"What {PROBES[0]} adds to the logit of the shipped GRU, a number of mean "
-        f"words after {' and '.join(SHOWN)}; medians and ranges over slow points.",
-    )
 
 
 def _compare(

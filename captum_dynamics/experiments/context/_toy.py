@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from captum_dynamics.attr import ContextAttribution
+from captum_dynamics.attr import ContextAttribution, ModifierEffects
 from captum_dynamics.experiments._bench import Bench
 from captum_dynamics.experiments._claims import Claim, at_most, holds, reported, within
 from captum_dynamics.experiments.context._baseline import Line, count_terms, r_squared
@@ -30,6 +30,7 @@ GONE = 0.2  # of the largest change: below it an effect counts as gone
 STEPS, FRESH = 50, 2000  # words of a sentence, and sentences to judge by
 GOOD, BAD = (list(VALUES).index(word) for word in ("good", "bad"))
 NOT, VERY = range(2)
+PLAIN_BAD, NEAR = -1.0, 0.3  # what bad is worth, and how near a removal must bring it
 
 
 def toy_sections(bench: Bench, net: ContextNet, *, starts: int, sentences: int) -> None:
@@ -69,9 +70,26 @@ def _effects(bench: Bench, reading: Reading) -> None:
         ),
         *_both("w J_inp good after very", found.slopes[:, VERY, GOOD, 0], 1.6, 2.4, ""),
     )
+    bench.claim(*_durations(found))
+    bench.numbers["slopes_of_good"] = {
+        "plain": found.plain_slopes[:, GOOD].tolist(),
+        **{m: found.slopes[:, k, GOOD].tolist() for k, m in enumerate(MODIFIERS)},
+    }
+    figure, _ = plot_modifiers(found, MODIFIERS, word=GOOD, name="good")
+    bench.picture(
+        "effects",
+        figure,
+        "What good adds to the answer by the map itself, a number of words after not "
+        "and very; 0 is without a modifier. Lines are medians over slow points, bands "
+        "go from the least to the largest.",
+    )
+
+
+def _durations(found: ModifierEffects) -> list[Claim]:
+    """How long modifiers change what words add, at the worst point."""
     lasting = found.gone_after(share=GONE)
     note = f"a change of less than {GONE:.0%} of the largest one counts as gone"
-    bench.claim(
+    return [
         at_most(
             "last word that not still changes, of all points and words",
             float(lasting[:, NOT].max()),
@@ -88,19 +106,7 @@ def _effects(bench: Bench, reading: Reading) -> None:
             form=".0f",
             note=note,
         ),
-    )
-    bench.numbers["slopes_of_good"] = {
-        "plain": found.plain_slopes[:, GOOD].tolist(),
-        **{m: found.slopes[:, k, GOOD].tolist() for k, m in enumerate(MODIFIERS)},
-    }
-    figure, _ = plot_modifiers(found, MODIFIERS, word=GOOD, name="good")
-    bench.picture(
-        "effects",
-        figure,
-        "What good adds to the answer by the map itself, a number of words after not "
-        "and very; 0 is without a modifier. Lines are medians over slow points, bands "
-        "go from the least to the largest.",
-    )
+    ]
 
 
 def _both(
@@ -121,53 +127,52 @@ def _modes(bench: Bench, reading: Reading) -> None:
         "groups of modes (a real mode or a complex pair each) are taken away, those "
         "that bring all four words nearest to what they are worth without a modifier.",
     )
-    times = reading.linearization.subspaces.time_constants
-    for row, (name, plain, wide) in enumerate(
-        zip(MODIFIERS, (-1.0, -1.0), (0.3, 0.3), strict=True)
-    ):
-        left = found.without[:, row, BAD]
-        worst = left[(left[:, 2] - plain).abs().argmax(), 2]
-        chosen = times.gather(1, found.ranking[:, row, :2])
-        misses = (left[:, 2] - plain).abs()
-        value, within_bound = (
-            float(misses.max()),
-            float((misses <= wide).double().mean()),
-        )
-        bench.claim(
-            reported(
-                f"{name} bad before the removal, median", float(left[:, 0].median())
-            ),
-            at_most(
-                f"|{name} bad - (-1)| without the two best groups, largest",
-                value,
-                wide,
-                note=f"the worst point gives {float(worst):.2f}, the median one "
-                f"{float(left[:, 2].median()):.2f}; {within_bound:.0%} of the points "
-                f"are within {wide}",
-            ),
-            reported(
-                f"time constants of these groups for {name}, median, in words",
-                float(chosen.median()),
-            ),
-        )
-        near = reading.nearest[row]
-        kind = "a complex pair" if near.pairs.double().mean() > 0.5 else "one real mode"
-        bench.claim(
-            reported(
-                f"angle of {name}'s deflection to the nearest left mode",
-                f"{float(near.angles.median()):.1f}° to {kind}",
-                paper=("54.6° to a complex pair", "42.5° to one fast mode")[row],
-                note=f"median over points; this mode lasts "
-                f"{float(near.times.median()):.1f} words; random deflections: "
-                f"{reading.chance:.1f}°",
-            )
-        )
+    for row in (NOT, VERY):
+        bench.claim(*_removal(reading, row), _direction(reading, row))
     figure, _ = plot_removals(found, MODIFIERS, word=BAD, name="bad")
     bench.picture(
         "removals",
         figure,
         "What bad adds one word after a modifier, when the parts of the deflection in "
         "one or two groups of modes are taken away; medians and ranges over points.",
+    )
+
+
+def _removal(reading: Reading, row: int) -> list[Claim]:
+    """What "bad" adds after a modifier, without the groups that carry it."""
+    found, name = reading.effects, MODIFIERS[row]
+    left = found.without[:, row, BAD]
+    misses = (left[:, 2] - PLAIN_BAD).abs()
+    near = float((misses <= NEAR).double().mean())
+    times = reading.linearization.subspaces.time_constants
+    chosen = times.gather(1, found.ranking[:, row, :2])
+    return [
+        reported(f"{name} bad before the removal, median", float(left[:, 0].median())),
+        at_most(
+            f"|{name} bad - (-1)| without the two best groups, largest",
+            float(misses.max()),
+            NEAR,
+            note=f"the worst point gives {float(left[misses.argmax(), 2]):.2f}, the "
+            f"median one {float(left[:, 2].median()):.2f}; {near:.0%} of the points "
+            f"are within {NEAR}",
+        ),
+        reported(
+            f"time constants of these groups for {name}, median, in words",
+            float(chosen.median()),
+        ),
+    ]
+
+
+def _direction(reading: Reading, row: int) -> Claim:
+    """The left mode nearest to a modifier's deflection."""
+    near = reading.nearest[row]
+    kind = "a complex pair" if near.pairs.double().mean() > 0.5 else "one real mode"
+    return reported(
+        f"angle of {MODIFIERS[row]}'s deflection to the nearest left mode",
+        f"{float(near.angles.median()):.1f}° to {kind}",
+        paper=("54.6° to a complex pair", "42.5° to one fast mode")[row],
+        note=f"median over points; this mode lasts {float(near.times.median()):.1f} "
+        f"words; random deflections: {reading.chance:.1f}°",
     )
 
 
