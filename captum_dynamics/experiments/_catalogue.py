@@ -44,7 +44,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "geometry": Experiment(
         "The geometry of integration in text classification (Aitken et al., ICLR 2021)",
-        30,
+        15,
         2,
         "geometry",
     ),

@@ -20,7 +20,7 @@ ARROW = 0.85  # length of the longest readout vector, of the states' half width
 def plot_labelled_states(
     plane: Plane,
     states: Float[Tensor, "n d"],
-    labels: Int[Tensor, " n"],
+    labels: Int[Tensor, " _"],
     *,
     names: Sequence[str] | None = None,
     slow: Float[Tensor, "m d"] | None = None,

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from captum_dynamics._typing import Counts, Mask, PerPoint, States
+from captum_dynamics._typing import Counts, Mask, OtherStates, PerPoint, States
 from captum_dynamics.adapters import adapt
 from captum_dynamics.analysis._measure import task_step
 from captum_dynamics.fixed_points import (
@@ -76,8 +76,8 @@ class Geometry:
     points: FixedPoints
     fixed: Linearization | None
     regimes: Regimes | None
-    reach: PerPoint
-    answers: Counts
+    reach: Float[Tensor, " f"]
+    answers: Int[Tensor, " f"]
     plane: Plane
     states: Float[Tensor, "n d"]
     labels: Int[Tensor, " n"]
@@ -233,7 +233,7 @@ def _readouts(net: SequenceNet, width: int) -> Float[Tensor, "k d"]:
 
 
 def _reach(
-    states: States, slow: States, readouts: Tensor, task: Integration
+    states: States, slow: OtherStates, readouts: Tensor, task: Integration
 ) -> PerPoint:
     """How far out states lie, beside slow ones that answer the same."""
     middle = slow.mean(0)
