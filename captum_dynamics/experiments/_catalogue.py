@@ -38,7 +38,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "context": Experiment(
         "How networks use context: not and very (Maheswaranathan and Sussillo, ICML "
         "2020)",
-        20,
+        25,
         2,
         "context",
     ),
