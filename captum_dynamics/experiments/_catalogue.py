@@ -41,6 +41,19 @@ EXPERIMENTS = {
         4,
         "line_attractor",
     ),
+    "context": Experiment(
+        "How networks use context: not and very (Maheswaranathan and Sussillo, ICML "
+        "2020)",
+        25,
+        2,
+        "context",
+    ),
+    "geometry": Experiment(
+        "The geometry of integration in text classification (Aitken et al., ICLR 2021)",
+        15,
+        2,
+        "geometry",
+    ),
 }
 
 

@@ -17,8 +17,10 @@ from captum_dynamics.plots.exponents import plot_exponents
 from captum_dynamics.plots.fixed_point_graph import plot_graph
 from captum_dynamics.plots.hierarchy import plot_hierarchy
 from captum_dynamics.plots.input_effects import plot_input_effects
+from captum_dynamics.plots.labelled_states import plot_labelled_states
 from captum_dynamics.plots.mode_contributions import plot_mode_contributions
 from captum_dynamics.plots.modes import plot_modes
+from captum_dynamics.plots.modifiers import plot_modifiers, plot_removals
 from captum_dynamics.plots.overview import plot_networks, plot_overview
 from captum_dynamics.plots.persistence import plot_persistence
 from captum_dynamics.plots.projections import plot_projections
@@ -31,13 +33,16 @@ from captum_dynamics.plots.time_constants import plot_time_constants
 from captum_dynamics.plots.time_series import plot_time_series
 from captum_dynamics.plots.transitions import plot_transitions
 from captum_dynamics.plots.variance import plot_variance
+from captum_dynamics.plots.variances import plot_variances
 
 __all__ = [
     "plot_overview",
     "plot_networks",
     "plot_variance",
+    "plot_variances",
     "plot_density",
     "plot_slow_points",
+    "plot_labelled_states",
     "plot_time_constants",
     "plot_input_effects",
     "plot_projections",
@@ -58,5 +63,7 @@ __all__ = [
     "plot_time_series",
     "plot_comparison",
     "plot_context",
+    "plot_modifiers",
+    "plot_removals",
     "text_html",
 ]

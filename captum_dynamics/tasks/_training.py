@@ -202,6 +202,12 @@ def fit(
     net.eval()
 
 
+def squared_weights(net: nn.Module) -> Tensor:
+    """Sum of all squared weights, those of biases left out: what a penalty is on."""
+    matrices = [weight for weight in net.parameters() if weight.ndim > 1]
+    return torch.stack([weight.square().sum() for weight in matrices]).sum()
+
+
 def begin(training: Training, checkpoint: Checkpoint | None) -> None:
     """Go on from a checkpoint that is there and wanted."""
     if checkpoint is not None and checkpoint.resume and checkpoint.path.exists():

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from captum_dynamics.tasks._command import checkpoint_of, misuse_ends, training_parser
 from captum_dynamics.tasks._files import load_weights, save_weights
-from captum_dynamics.tasks._training import Checkpoint, Recipe, fit
+from captum_dynamics.tasks._training import Checkpoint, Recipe, fit, squared_weights
 
 __all__ = [
     "NOISE",
@@ -222,13 +222,11 @@ def train_context(
         net = ContextNet(hidden)
     if start is not None:
         net.load_state_dict(start.state_dict())
-    weights = [weight for weight in net.parameters() if weight.ndim > 1]
 
     def loss(generator: torch.Generator) -> Tensor:
         data = sample_context(sequences, steps, generator=generator)
         error = nn.functional.mse_loss(net(data.inputs), data.targets)
-        size = torch.stack([weight.square().sum() for weight in weights]).sum()
-        return error + weight_penalty * size
+        return error + weight_penalty * squared_weights(net)
 
     fit(
         net,

@@ -14,7 +14,7 @@ from captum_dynamics import _checks
 from captum_dynamics._typing import Counts, InputSequences, OutputSequences
 from captum_dynamics.models.sequence_net import SequenceNet, keep_state
 from captum_dynamics.tasks._files import load_weights, save_weights
-from captum_dynamics.tasks._training import Checkpoint, Recipe, fit
+from captum_dynamics.tasks._training import Checkpoint, Recipe, fit, squared_weights
 
 __all__ = [
     "Checkpoint",
@@ -101,6 +101,7 @@ def train_task(
     updates: int = 2000,
     sequences: int = 64,
     learning_rate: float = 5e-3,
+    weight_penalty: float = 0.0,
     checkpoint: Checkpoint | None = None,
     show_progress: bool = False,
 ) -> SequenceNet:
@@ -118,6 +119,8 @@ def train_task(
         updates: updates of the weights.
         sequences: sequences of an update.
         learning_rate: first rate.
+        weight_penalty: factor of the squared weights that are added to the loss. With
+            one, states keep to fewer dimensions.
         checkpoint: the file that a killed training can go on from.
         show_progress: show a progress bar over updates.
 
@@ -125,7 +128,8 @@ def train_task(
         The net in evaluation mode.
 
     Raises:
-        ValueError: for an unknown architecture, or a number that is not positive.
+        ValueError: for an unknown architecture, a number that is not positive, or a
+            negative penalty.
 
     Example:
         >>> from captum_dynamics.tasks.integration import CategoricalIntegration
@@ -136,6 +140,7 @@ def train_task(
     """
     _checks.check_count("size", size)
     _checks.check_count("sequences", sequences)
+    _checks.check_not_negative("weight_penalty", weight_penalty)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = SequenceNet(
@@ -145,13 +150,14 @@ def train_task(
 
     def loss(generator: torch.Generator) -> Tensor:
         data = task.sample(sequences, generator=generator)
-        return task.loss(net(data.inputs), data)
+        error = task.loss(net(data.inputs), data)
+        return error + weight_penalty * squared_weights(net)
 
     fit(
         net,
         loss,
         Recipe(updates, learning_rate, seed),
-        task=f"{task}, {arch}, {sequences} at once",
+        task=f"{task}, {arch}, {sequences} at once, penalty {weight_penalty}",
         checkpoint=checkpoint,
         show_progress=show_progress,
     )

@@ -67,6 +67,22 @@ def test_the_seed_decides_the_net() -> None:
     assert weights(1) != weights(2)
 
 
+def test_a_penalty_pulls_at_the_weights_and_not_at_the_biases() -> None:
+    task = CategoricalIntegration(4)
+    settings = {"updates": 1, "learning_rate": 1e-3, "sequences": 4}
+    # One update of Adam is a step of the rate against the sign of the gradient, which
+    # is that of the weight where nothing but a huge penalty counts.
+    start = train_task(task, "gru", 3, **{**settings, "learning_rate": 1e-12})
+    pulled = train_task(task, "gru", 3, weight_penalty=1e9, **settings)
+    for name, weight in pulled.named_parameters():
+        before = start.get_parameter(name)
+        if weight.ndim > 1:
+            torch.testing.assert_close(weight, before - 1e-3 * before.sign())
+        else:
+            # Clipped beside weights so large, a bias hardly has a gradient left.
+            assert (weight - before).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("arch", [*ARCHITECTURES, "relu"])
 @pytest.mark.parametrize("bias", [True, False])
 def test_a_saved_net_comes_back_the_same(arch: str, bias: bool, tmp_path: Path) -> None:
@@ -91,6 +107,7 @@ def test_misuse_is_refused_in_one_sentence() -> None:
         ("gru", 3, {"sequences": 0}, "`sequences`"),
         ("gru", 3, {"updates": 0}, "`updates`"),
         ("gru", 3, {"learning_rate": 0.0}, "`learning_rate`"),
+        ("gru", 3, {"weight_penalty": -1.0}, "`weight_penalty`"),
     ):
         with pytest.raises(ValueError, match=match):
             train_task(task, arch, size, **named)
