@@ -34,7 +34,15 @@ class Experiment:
         return run
 
 
-EXPERIMENTS: dict[str, Experiment] = {}
+EXPERIMENTS: dict[str, Experiment] = {
+    "universality": Experiment(
+        "Universality and individuality of networks (Maheswaranathan et al., NeurIPS "
+        "2019)",
+        40,
+        2,
+        "universality",
+    ),
+}
 
 
 def reproduce(name: str, options: Options) -> Reproduction:

@@ -12,6 +12,7 @@ from torch import Tensor
 from captum_dynamics.plots import _base
 
 AREA = 150.0  # of the first group's rings, in points squared
+ROUNDING = 1e-9
 SHRINK = 0.55  # of the area, from one group to the next: equal places stay visible
 
 
@@ -63,10 +64,11 @@ def plot_embedding(
             label=group,
             zorder=3,
         )
-    if len(at) and not at.any():
-        # Without any distance the axes would be scaled to rounding.
+    if abs(at).max(initial=0) < ROUNDING:
+        # The axes would be scaled to what rounding makes of no distance.
         ax.set_xlim(-1, 1)
         ax.set_ylim(-1, 1)
+    ax.locator_params(nbins=5)
     ax.margins(0.15)
     ax.set_aspect("equal", adjustable="datalim")
     _base.legend_above(ax, ncols=4)

@@ -33,7 +33,7 @@ def panels(
 
     Example:
         >>> figure, axes = panels(["gru", "lstm", "tanh"])
-        >>> [ax.get_title(loc="left") for ax in axes]
+        >>> [ax.figure.get_suptitle() for ax in axes]
         ['gru', 'lstm', 'tanh']
     """
     if not titles or columns < 1:
@@ -44,12 +44,10 @@ def panels(
     columns = min(columns, len(titles))
     rows = -(-len(titles) // columns)
     figure = Figure(figsize=(columns * width, rows * height), layout="constrained")
-    axes = tuple(
-        figure.add_subplot(rows, columns, place + 1) for place in range(len(titles))
-    )
-    for ax, title in zip(axes, titles, strict=True):
-        # Legends stand in one line above the axes: the title stands above them.
-        ax.set_title(
-            title, loc="left", pad=22, fontsize=_base.SMALL + 2, color=_base.INK
-        )
-    return figure, axes
+    # A figure in the figure for each: its title stands above legends above the axes.
+    parts = figure.subfigures(rows, columns, squeeze=False).flat
+    axes = []
+    for part, title in zip(parts, titles, strict=False):
+        part.suptitle(title, fontsize=_base.SMALL + 3, color=_base.INK)
+        axes.append(part.add_subplot())
+    return figure, tuple(axes)

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from captum_dynamics.plots import panels, plot_embedding, plot_frequencies
+from captum_dynamics.plots import (
+    _base,
+    panels,
+    plot_embedding,
+    plot_frequencies,
+)
 
 
 def test_networks_stand_at_their_places_in_the_colour_of_their_group() -> None:
@@ -21,7 +26,8 @@ def test_networks_stand_at_their_places_in_the_colour_of_their_group() -> None:
 
 
 def test_networks_in_one_place_are_rings_around_each_other() -> None:
-    _, ax = plot_embedding(torch.zeros(3, 2), ["tanh", "gru", "lstm"])
+    places = torch.full((3, 2), 1e-15, dtype=torch.float64)
+    _, ax = plot_embedding(places, ["tanh", "gru", "lstm"])
     sizes = [float(rings.get_sizes()[0]) for rings in ax.collections]
     assert sizes == sorted(sizes, reverse=True)
     assert len(set(sizes)) == 3
@@ -49,10 +55,24 @@ def test_frequencies_are_drawn_over_those_asked_for() -> None:
 def test_panels_stand_in_rows() -> None:
     figure, axes = panels(["a", "b", "c"], columns=2)
     figure.draw_without_rendering()
-    (a, b, c) = (ax.get_position() for ax in axes)
+    a, b, c = (ax.get_window_extent() for ax in axes)
     assert a.y0 == pytest.approx(b.y0)
     assert a.x0 == pytest.approx(c.x0)
     assert c.y1 < a.y0
+    assert a.x1 < b.x0
+
+
+def test_the_title_of_a_panel_stands_above_a_legend_of_two_lines() -> None:
+    figure, (ax,) = panels(["title"], width=6.4)
+    for name in "abcdefgh":
+        ax.plot([0, 1], label=f"a long name {name}")
+    _base.legend_above(ax, ncols=4)
+    figure.draw_without_rendering()
+    box = ax.get_legend()
+    assert box is not None
+    (part,) = figure.subfigs
+    title = part._suptitle.get_window_extent()
+    assert title.y0 >= box.get_window_extent().y1
 
 
 def test_no_panels_are_refused() -> None:
