@@ -38,7 +38,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "universality": Experiment(
         "Universality and individuality of networks (Maheswaranathan et al., NeurIPS "
         "2019)",
-        40,
+        20,
         2,
         "universality",
     ),

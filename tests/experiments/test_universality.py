@@ -21,7 +21,7 @@ from captum_dynamics.experiments.universality._flipflop import (
     ideal_graph,
 )
 from captum_dynamics.experiments.universality._geometry import visited_units
-from captum_dynamics.experiments.universality._integration import stream_effects
+from captum_dynamics.experiments.universality._integration import hold, stream_effects
 from captum_dynamics.experiments.universality._sine import (
     analyze_oscillator,
     crossing_frequency,
@@ -191,6 +191,18 @@ def test_effects_of_streams_are_what_the_linear_map_makes_of_them() -> None:
     line = modes[:, 0].numpy()
     alone = 4 * (readout.numpy() @ line) * (line @ pushes.numpy()[:, :2])
     assert leading.numpy() == pytest.approx(alone, rel=1e-9)
+
+
+def test_answers_are_held_as_far_as_they_do_not_move() -> None:
+    states = torch.tensor([[1.0, 2.0], [-1.0, 5.0]]).double()
+    fading = torch.tensor([0.5, 1.0]).double()
+    ways = torch.stack([0.75 * states, states * fading + 1.0], dim=1)
+    readout = torch.tensor([1.0, 0.0]).double()
+    left, moving = hold(states, ways - torch.tensor([0.0, 1.0]), readout, 2.0)
+    # The last steps are (.75, 1.5) and (1.25, 2.25): the smaller is the median;
+    # the answers 1 and -1 become 1.5 and .5.
+    assert moving == pytest.approx(np.hypot(0.75, 1.5) / 2)
+    assert left == pytest.approx(1 - (0.5**2 + 1.5**2) / 2)
 
 
 @pytest.mark.slow

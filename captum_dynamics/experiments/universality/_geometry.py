@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from captum_dynamics.experiments._claims import at_most, holds, reported
 from captum_dynamics.experiments.universality._clusters import find_clusters
 from captum_dynamics.experiments.universality._plan import Plan
 from captum_dynamics.matching import (
+    align_canonical,
     embed_distances,
     linear_cka,
     representation_distances,
@@ -24,6 +26,11 @@ from captum_dynamics.recording import record
 
 SIMILARITIES = {"SVCCA": svcca, "linear CKA": linear_cka}
 CHANCE = 0.05  # the usual level; set before the run
+OTHER_SHARES = (0.95, 0.999)  # of the variance
+CUT = (
+    " How many components reach 99 % differs from net to net, and the distance with "
+    "it: a component of hardly any variance counts as much as the first."
+)
 LEAST_DISTANCE = 1e-6  # far above rounding: what two equal networks would have
 
 
@@ -80,7 +87,7 @@ def compare_geometry(
                 paper="clusters by architecture",
                 form=".2g",
                 note=f"Permutation test, {plan.permutations} random groupings of the "
-                "nets.",
+                f"nets.{'' if name == 'linear CKA' else CUT}",
             ),
             reported(
                 f"{name}: nets whose nearest is of their architecture",
@@ -90,7 +97,37 @@ def compare_geometry(
                 note=f"By chance {(plan.seeds - 1) / (len(visited) - 1):.0%}.",
             ),
         )
+    _claim_cuts(bench, plan, visited)
     return all_distances
+
+
+def _claim_cuts(bench: Bench, plan: Plan, visited: Sequence[Tensor]) -> None:
+    """Report how much the number of components decides; looked at after a first run."""
+    kept = [len(align_canonical(states, states).correlations) for states in visited]
+    by_group = {
+        group: [n for name, n in zip(plan.groups, kept, strict=True) if name == group]
+        for group in plan.groups
+    }
+    shown = "; ".join(
+        f"{group} {', '.join(map(str, counts))}" for group, counts in by_group.items()
+    )
+    bench.claim(reported("components that hold 99 % of the variance", shown))
+    for share in OTHER_SHARES:
+        found = find_clusters(
+            representation_distances(
+                visited, similarity=partial(svcca, variance=share)
+            ),
+            plan.groups,
+            permutations=plan.permutations,
+            generator=bench.generator(),
+        )
+        bench.claim(
+            reported(
+                f"SVCCA of {share:.1%} of the variance: within, across, chance",
+                f"{found.within:.2g}, {found.across:.2g}, {found.p_value:.2g}",
+                note="Looked at after a first run had failed.",
+            )
+        )
 
 
 def draw_embeddings(

@@ -20,6 +20,8 @@ class Plan:
         sine_size: units of the networks that make waves, and of those that integrate.
         sine_updates: updates of the first.
         integration_updates: updates of the second.
+        longer_updates: updates of vanilla networks that integrate, once more; 0 for
+            none.
         cues: waves at which the networks are linearized, of the 51 they learn.
         permutations: random groupings that the true one is compared with.
     """
@@ -31,6 +33,7 @@ class Plan:
     sine_size: int
     sine_updates: int
     integration_updates: int
+    longer_updates: int
     cues: int
     permutations: int = 9999
 
@@ -55,5 +58,5 @@ NAMES = {"tanh": "vanilla", "ugrnn": "UGRNN", "gru": "GRU", "lstm": "LSTM"}
 # Size and updates of the flip-flop are the defaults of its command. Of waves the first
 # two nets tried (vanilla and UGRNN of 32 units, 3000 updates) explain 98 and 99.9 % of
 # the variance, of sums (vanilla and LSTM, 500 updates) 95 and 99.6 %.
-FULL = Plan(3, 3, 16, 3000, 32, 3000, 600, 11)
-QUICK = Plan(2, 2, 12, 400, 16, 600, 300, 3, 999)
+FULL = Plan(3, 3, 16, 3000, 32, 3000, 600, 3000, 11)
+QUICK = Plan(2, 2, 12, 400, 16, 600, 300, 0, 3, 999)

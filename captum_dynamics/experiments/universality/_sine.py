@@ -39,6 +39,12 @@ from captum_dynamics.tasks.sine import OFFSET, FrequencyCuedSine
 SCORE = 0.9
 CORRELATION = 0.95
 ERROR = 0.1
+LARGE_WAVES = (
+    "The nets solve the task, and their waves last at the right frequency. But the "
+    "leading pair lies far outside the unit circle: the wave is large, and its "
+    "frequency is not that of small deviations. How far the paper's nets are off we "
+    "could not see."
+)
 LONG = 1024  # steps after which a wave is taken to be the one that lasts
 STILL = 0.05  # standard deviation of an answer that is no wave; waves have .7
 
@@ -241,6 +247,7 @@ def claim_frequencies(
                 _median_error(angles, asked),
                 ERROR,
                 paper="match",
+                note=LARGE_WAVES if _median_error(angles, asked) > ERROR else "",
             ),
             reported(f"{name}: size of the leading pair", _sizes(own)),
             reported(f"{name}: unstable dimensions of the points", _dims(own)),
