@@ -127,8 +127,8 @@ def _train_longer(bench: Bench, plan: Plan, task: ContextualIntegration) -> None
         "Context-dependent integration: vanilla networks once more",
         f"After {plan.integration_updates} updates the vanilla networks explain less "
         "than the others. They are trained again, from the same initial weights, with "
-        f"{plan.longer_updates} updates. This was decided after a first run, by their "
-        "scores.",
+        f"{plan.longer_updates} updates. This was decided after a first run, in which "
+        "they had failed.",
     )
     claim_lines(bench, longer, "vanilla, longer", own, task)
     _record(bench, "integration, longer", own)
@@ -327,8 +327,8 @@ def claim_lines(
 def _reason(plan: Plan, score: float, share: float) -> str:
     if score < TRAINED:
         return (
-            f"Trained too short: {plan.integration_updates} updates, {score:.1%} of "
-            "the variance."
+            f"After {plan.integration_updates} updates the nets explain "
+            f"{score:.1%} of the variance: they may be trained too short."
         )
     return (
         f"Well trained, but only {share:.0%} of the relaxed states are slow: the last "

@@ -316,7 +316,7 @@ def _draw(
 ) -> None:
     first = dict(zip(ARCHITECTURES, found[:: plan.seeds], strict=True))
     titles = [NAMES[arch] for arch in first]
-    figure, axes = plots.panels(titles, width=5.0, height=3.6)
+    figure, axes = plots.panels(titles, width=4.4, height=3.2)
     for ax, net in zip(axes, first.values(), strict=True):
         plots.plot_spectrum(net.linearization, ax=ax)
     bench.picture(
@@ -325,7 +325,7 @@ def _draw(
         "Multipliers of the fixed points under the cues, dark for the lowest frequency "
         "and bright for the highest, in the first net of each architecture.",
     )
-    figure, axes = plots.panels(titles, columns=4, height=3.3)
+    figure, axes = plots.panels(titles, columns=4, width=3.2, height=2.8)
     for ax, arch in zip(axes, ARCHITECTURES, strict=True):
         own = {
             f"seed {seed}": net.frequencies
