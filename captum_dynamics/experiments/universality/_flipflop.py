@@ -230,7 +230,7 @@ def _draw_graphs(bench: Bench, plan: Plan, found: Sequence[Memory]) -> None:
     """Draw the first network of each architecture."""
     first = found[:: plan.seeds]
     titles = [NAMES[arch] for arch in ARCHITECTURES]
-    figure, axes = plots.panels(titles, width=5.0, height=3.3)
+    figure, axes = plots.panels(titles, width=5.8, height=3.4)
     for ax, memory in zip(axes, first, strict=True):
         plots.plot_graph(memory.graph, ax=ax)
     bench.picture(
@@ -239,7 +239,7 @@ def _draw_graphs(bench: Bench, plan: Plan, found: Sequence[Memory]) -> None:
         "Fixed points and connections in principal components of the points, for the "
         "first net of each architecture.",
     )
-    figure, axes = plots.panels(titles, width=5.6, height=2.8)
+    figure, axes = plots.panels(titles, width=5.0, height=2.6)
     for ax, memory in zip(axes, first, strict=True):
         plots.plot_hierarchy(memory.graph, ax=ax)
     bench.picture(
