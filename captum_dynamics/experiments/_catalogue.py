@@ -54,6 +54,13 @@ EXPERIMENTS = {
         2,
         "geometry",
     ),
+    "universality": Experiment(
+        "Universality and individuality of networks (Maheswaranathan et al., NeurIPS "
+        "2019)",
+        20,
+        2,
+        "universality",
+    ),
 }
 
 

@@ -16,6 +16,12 @@ from captum_dynamics.matching._matchers import (
     SameSpectrum,
     SharedFeatures,
 )
+from captum_dynamics.matching._representations import (
+    embed_distances,
+    linear_cka,
+    representation_distances,
+    svcca,
+)
 from captum_dynamics.matching._tracks import Tracks, link_matchings
 
 __all__ = [
@@ -31,6 +37,10 @@ __all__ = [
     "Alignment",
     "align_procrustes",
     "align_canonical",
+    "linear_cka",
+    "svcca",
+    "representation_distances",
+    "embed_distances",
     "link_matchings",
     "Tracks",
 ]

@@ -78,7 +78,7 @@ def align_procrustes(first_states: Visited, second_states: OthersVisited) -> Ali
         >>> bool(gap.abs().max() < 1e-5)
         True
     """
-    first, second = _centred(first_states, second_states)
+    first, second = centred(first_states, second_states)
     sizes = [states.square().sum(1).mean().sqrt() for states in (first, second)]
     u, _, v = torch.linalg.svd(
         first.T @ second / (sizes[0] * sizes[1]), full_matrices=False
@@ -124,7 +124,7 @@ def align_canonical(
     """
     if not 0 < variance <= 1:
         raise ValueError(f"Expected `variance` in (0, 1], got {variance}.")
-    first, second = _centred(first_states, second_states)
+    first, second = centred(first_states, second_states)
     whiteners = _whitener(first, variance), _whitener(second, variance)
     cross = (first @ whiteners[0]).T @ (second @ whiteners[1]) / len(first)
     u, correlations, v = torch.linalg.svd(cross, full_matrices=False)
@@ -132,7 +132,7 @@ def align_canonical(
     return _alignment(first_states, second_states, axes)
 
 
-def _centred(first: Visited, second: OthersVisited) -> tuple[Tensor, Tensor]:
+def centred(first: Visited, second: OthersVisited) -> tuple[Tensor, Tensor]:
     for name, states in (("first_states", first), ("second_states", second)):
         _checks.check_floating(name, states)
         if states.ndim != 2 or len(states) != len(first) or len(states) < 2:
@@ -160,7 +160,7 @@ def _whitener(states: Tensor, variance: float) -> Tensor:
 def _alignment(
     first_states: Visited, second_states: OthersVisited, axes: tuple[Tensor, Tensor]
 ) -> Alignment:
-    first, second = _centred(first_states, second_states)
+    first, second = centred(first_states, second_states)
     features = first @ axes[0], second @ axes[1]
     scale = features[0].norm(dim=0) * features[1].norm(dim=0)
     products = (features[0] * features[1]).sum(0)

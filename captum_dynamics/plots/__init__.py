@@ -13,8 +13,10 @@ from captum_dynamics.plots.branches import plot_branches
 from captum_dynamics.plots.comparison import plot_comparison
 from captum_dynamics.plots.context import plot_context
 from captum_dynamics.plots.density import plot_density
+from captum_dynamics.plots.embedding import plot_embedding
 from captum_dynamics.plots.exponents import plot_exponents
 from captum_dynamics.plots.fixed_point_graph import plot_graph
+from captum_dynamics.plots.frequencies import plot_frequencies
 from captum_dynamics.plots.hierarchy import plot_hierarchy
 from captum_dynamics.plots.input_effects import plot_input_effects
 from captum_dynamics.plots.labelled_states import plot_labelled_states
@@ -22,6 +24,7 @@ from captum_dynamics.plots.mode_contributions import plot_mode_contributions
 from captum_dynamics.plots.modes import plot_modes
 from captum_dynamics.plots.modifiers import plot_modifiers, plot_removals
 from captum_dynamics.plots.overview import plot_networks, plot_overview
+from captum_dynamics.plots.panels import panels
 from captum_dynamics.plots.persistence import plot_persistence
 from captum_dynamics.plots.projections import plot_projections
 from captum_dynamics.plots.regimes import plot_regimes
@@ -65,5 +68,8 @@ __all__ = [
     "plot_context",
     "plot_modifiers",
     "plot_removals",
+    "plot_embedding",
+    "plot_frequencies",
+    "panels",
     "text_html",
 ]
