@@ -218,6 +218,28 @@ def test_reviews_give_a_subject_with_their_most_frequent_words(tmp_path: Path) -
     torch.testing.assert_close(subject.reference, wanted)
 
 
+def test_a_network_of_other_reviews_is_not_taken_for_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def train(size: int, *_: object, **settings: int) -> tuple[SentimentClassifier]:
+        trained.append(size)
+        sizes = {name: settings[name] for name in ("embedding_dim", "hidden_size")}
+        return (SentimentClassifier(size, cell="gru", **sizes),)
+
+    monkeypatch.setattr(_reviews, "train", train)
+    bench = Bench(Options(tmp_path, quick=True))
+    for words in (("good", "bad"), ("good", "bad"), ("fine", "dull")):
+        texts = [f"{words[row % 2]} {row}" for row in range(60)]
+        read = [Review(text, 1 - row % 2) for row, text in enumerate(texts)]
+        reviews = _reviews.prepare_reviews(read, quick=True)
+        _reviews.train_on_reviews(bench, reviews, "gru")
+    # As many reviews and as many words each time: the second net alone is kept.
+    assert len(trained) == 2
+    assert trained[0] == trained[1]
+
+
 def test_the_linear_layer_is_a_layer_of_the_classifier() -> None:
     assert isinstance(integrator().rnn, LinearRNN)
 
