@@ -56,7 +56,8 @@ class Reproduction:
         command: what was run.
         quick: whether it was the short version, whose numbers judge nothing.
         seed: seed of all random choices.
-        seconds: time it took, trainings that were kept from an earlier run included.
+        seconds: time it took, trainings that were kept from an earlier run included;
+            of a training that was killed, the part after it went on.
         machine: processor count, threads and versions.
         sections: in order.
         numbers: further numbers, as plain JSON values.
@@ -124,7 +125,11 @@ class Reproduction:
 
     def _verdicts(self) -> str:
         right, wrong = map(self.count, (Verdict.REPRODUCED, Verdict.NOT_REPRODUCED))
-        text = f"{right} of {right + wrong} claims are reproduced."
+        text = (
+            f"{right} of {right + wrong} claims are reproduced. That means within the "
+            "bound that is wanted, which is ours and was set before the run; the "
+            "paper's number may be another."
+        )
         if self.quick:
             text += (
                 " This was the quick version: small nets and few data, to see that all "

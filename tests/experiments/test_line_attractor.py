@@ -76,6 +76,17 @@ def test_an_integrator_is_found_to_be_a_line_with_the_numbers_it_was_built_with(
     assert found.mode_error < 1e-9
 
 
+@pytest.mark.filterwarnings("ignore::captum_dynamics.exceptions.ConvergenceWarning")
+def test_a_network_that_drifts_for_ever_has_no_fixed_point(tmp_path: Path) -> None:
+    # h <- h + .01 under the mean token: nowhere does h stay.
+    drifting = integrator(1.0)
+    with torch.no_grad():
+        drifting.rnn.bias_ih_l0[0] = 0.01
+    found = measured(drifting, tmp_path)
+    assert (found.fixed, found.index_sum, found.leading) == (0, 0, ())
+    assert math.isnan(found.turn)
+
+
 def test_a_linear_picture_errs_where_the_map_bends() -> None:
     bent = cd.FunctionAdapter(lambda h, x: torch.tanh(0.99 * h + x), 1, 1)
     runs = cd.record(torch.nn.RNN(1, 1, batch_first=True), None, torch.randn(5, 30, 1))
@@ -159,6 +170,29 @@ def test_without_reviews_the_experiment_says_what_it_left_out(
     ]
 
 
+def test_a_file_that_is_none_of_reviews_is_refused_before_any_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from captum_dynamics.experiments import line_attractor
+
+    begun: list[Bench] = []
+    monkeypatch.setattr(line_attractor, "_synthetic", begun.append)
+    file = tmp_path / "notes.jsonl"
+    file.write_text("Dear diary\n")
+    with pytest.raises(ValueError, match="JSON in line 1 of the reviews"):
+        reproduce("line-attractor", Options(tmp_path, quick=True, data=file))
+    assert not begun
+
+
+@pytest.mark.parametrize(("slow_share", "said"), [(0.0, True), (0.3, False)])
+def test_that_no_state_slows_down_is_said_where_none_does(
+    slow_share: float, said: bool
+) -> None:
+    from captum_dynamics.experiments.line_attractor import _predictions
+
+    assert ("No visited state" in _predictions(slow_share)) is said
+
+
 def test_reviews_give_a_subject_with_their_most_frequent_words(tmp_path: Path) -> None:
     texts = ["a good film", "a bad film", "good good", "bad bad day"] * 30
     reviews = _reviews.prepare_reviews(
@@ -182,6 +216,28 @@ def test_reviews_give_a_subject_with_their_most_frequent_words(tmp_path: Path) -
     assert float(shares.sum()) == pytest.approx(1)
     wanted = (shares @ model.embedding.weight.double()).float()
     torch.testing.assert_close(subject.reference, wanted)
+
+
+def test_a_network_of_other_reviews_is_not_taken_for_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = []
+
+    def train(size: int, *_: object, **settings: int) -> tuple[SentimentClassifier]:
+        trained.append(size)
+        sizes = {name: settings[name] for name in ("embedding_dim", "hidden_size")}
+        return (SentimentClassifier(size, cell="gru", **sizes),)
+
+    monkeypatch.setattr(_reviews, "train", train)
+    bench = Bench(Options(tmp_path, quick=True))
+    for words in (("good", "bad"), ("good", "bad"), ("fine", "dull")):
+        texts = [f"{words[row % 2]} {row}" for row in range(60)]
+        read = [Review(text, 1 - row % 2) for row, text in enumerate(texts)]
+        reviews = _reviews.prepare_reviews(read, quick=True)
+        _reviews.train_on_reviews(bench, reviews, "gru")
+    # As many reviews and as many words each time: the second net alone is kept.
+    assert len(trained) == 2
+    assert trained[0] == trained[1]
 
 
 def test_the_linear_layer_is_a_layer_of_the_classifier() -> None:

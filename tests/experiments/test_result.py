@@ -105,6 +105,29 @@ def test_a_net_is_trained_once_and_again_for_other_settings(tmp_path: Path) -> N
     assert len(trainings) == 2
 
 
+def test_a_net_whose_note_could_not_be_written_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(Options(tmp_path))
+    arguments = (
+        lambda checkpoint: nn.Linear(2, 1),
+        lambda net, path: save_weights(net, path, {}),
+        lambda path: load_weights(path, lambda _: nn.Linear(2, 1), what="a line"),
+    )
+    bench.net("line", {"width": 2}, *arguments)
+
+    def cut_short(path: Path, text: str, **_: str) -> None:
+        path.write_bytes(text[:10].encode())
+        raise OSError("no space left")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "write_text", cut_short)
+        with pytest.raises(OSError, match="no space left"):
+            bench.net("line", {"width": 3}, *arguments)
+    # What is cut short is no note: the next run reads the old one, and goes on.
+    assert bench.net("line", {"width": 3}, *arguments).weight.shape == (1, 2)
+
+
 def test_an_unknown_experiment_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Expected `name` to be one of"):
         reproduce("alchemy", Options(tmp_path))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -66,6 +68,12 @@ class Reviews:
         read = torch.tensor([word for ids in self.training.ids for word in ids])
         counts = torch.bincount(read, minlength=len(self.vocabulary)).double()
         return counts / counts.sum()
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of what a network learns from: other reviews, other weights."""
+        read = (self.vocabulary.words, self.training.ids, self.training.labels.tolist())
+        return hashlib.sha256(repr(read).encode("utf-8")).hexdigest()
 
 
 def find_reviews(bench: Bench) -> list[Review]:
@@ -137,8 +145,7 @@ def train_on_reviews(bench: Bench, reviews: Reviews, arch: str) -> SentimentClas
 
     return bench.net(
         f"reviews_{arch}",
-        {"arch": arch, "recipe": str(recipe), "reviews": len(reviews.training.ids)}
-        | {"words": len(reviews.vocabulary), **sizes},
+        {"arch": arch, "recipe": str(recipe), "reviews": reviews.digest, **sizes},
         learn,
         lambda net, path: save_weights(net, path, {}),
         read,

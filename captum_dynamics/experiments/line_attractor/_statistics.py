@@ -15,6 +15,7 @@ from captum_dynamics.experiments.line_attractor._linear_prediction import (
     linear_picture,
 )
 from captum_dynamics.findings import Visits, Words
+from captum_dynamics.fixed_points import Kind
 from captum_dynamics.models import SentimentClassifier
 from captum_dynamics.recording import record
 from captum_dynamics.regimes import Regimes, classify_runs
@@ -38,7 +39,7 @@ class LineStatistics:
             be made anew.
         read_dims: components for 90 % of the variance of the words' vectors.
         fixed: distinct fixed points found.
-        index_sum: sum of their indices, 1 where none is missing.
+        index_sum: sum of their indices, 1 where none is missing and none marginal.
         leading: |lambda_1| of the fixed points.
         turn: steps of a turn of mode 1 at the first of them; infinite where it is real
             and positive.
@@ -142,17 +143,17 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
     visits, manifold = result.visits, result.manifold
     rates = manifold.linearization.eigenvalues.abs().log().abs()
     scales = 1 / rates
-    fixed = result.linearization.eigenvalues
-    upward = (fixed.imag == 0) & (fixed.real > 1)
+    # Without a fixed point, an analysis shows the slowest rows of the search instead.
+    fixed = result.points.kind == Kind.FIXED
     one_step, free_r2, agreement = _linear_prediction(subject, result, seed)
     return LineStatistics(
         dims=visits.dims_for(0.9, visits.variance),
         untrained_dims=_untrained_dims(visits),
         read_dims=_read_dims(subject.words),
-        fixed=len(result.points),
-        index_sum=int((1 - 2 * (upward.sum(1) % 2)).sum()),
-        leading=tuple(fixed.abs()[:, 0].tolist()),
-        turn=float(result.linearization.rotation_periods[0, 0]),
+        fixed=int(fixed.sum()),
+        index_sum=int(result.linearization.indices[fixed].sum()),
+        leading=tuple(result.linearization.spectral_radius[fixed].tolist()),
+        turn=_turn(result.linearization.rotation_periods[fixed]),
         shape=manifold.shape.value,
         slow_share=manifold.slow_share,
         coverage=result.coverage,
@@ -276,6 +277,10 @@ def _jacobian_error(result: Analysis, model: SentimentClassifier) -> float:
         jacobian = linear.jacobians[row]
         errors.append(float((jacobian - differences).norm() / jacobian.norm()))
     return max(errors)
+
+
+def _turn(periods: Tensor) -> float:
+    return float(periods[0, 0]) if len(periods) else math.nan
 
 
 def _mode_error(result: Analysis) -> float:

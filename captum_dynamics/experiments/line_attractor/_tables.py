@@ -102,16 +102,15 @@ def oscillation_claims(found: LineStatistics, regimes: Regimes) -> list[Claim]:
             told,
             share >= MOST,
             wanted="most runs oscillate",
-            paper="one net oscillates",
+            paper="one net, on Yelp",
         ),
-        at_most(
-            "steps of a turn of mode 1 at the fixed point", found.turn, LONGEST_TURN
-        ),
+        at_most("steps of a turn of mode 1 at a fixed point", found.turn, LONGEST_TURN),
         holds(
             "line attractor claimed",
             "yes" if found.is_line else "no",
             not found.is_line,
             wanted="no",
+            paper="yes, but for one net",
         ),
     ]
 
@@ -162,10 +161,12 @@ def _reported(found: LineStatistics) -> list[Claim]:
             str(found.index_sum),
             found.index_sum == 1,
             wanted="1",
-            note="" if found.index_sum == 1 else "fixed points are missing",
+            note=""
+            if found.index_sum == 1
+            else "fixed points are missing, or marginal",
         ),
         reported(
-            "labels told right by the linear picture alone",
+            "labels on which the linear picture alone agrees",
             found.free_agreement,
             form=PERCENT,
         ),
