@@ -34,7 +34,6 @@ from captum_dynamics.tasks.context import (
     sample_context,
 )
 
-DATA = Path(__file__).parents[1] / "data"
 REACHES = {WORDS.index(word): reach for word, (_, reach) in MODIFIERS.items()}
 
 
@@ -134,7 +133,7 @@ def test_the_share_recovered_has_an_interval() -> None:
 
 
 def test_the_sections_on_a_kept_net_hold_what_the_paper_says(tmp_path: Path) -> None:
-    net = load_context(DATA / "context_gru.safetensors")
+    net = load_context()
     before = {name: value.clone() for name, value in net.state_dict().items()}
     bench = Bench(Options(tmp_path))
     toy_sections(bench, net, starts=4, sentences=800)
