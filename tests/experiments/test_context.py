@@ -12,7 +12,13 @@ import pytest
 import torch
 
 import captum_dynamics as cd
-from captum_dynamics.experiments import Bench, Options, Verdict, reproduce
+from captum_dynamics.experiments import (
+    Bench,
+    Options,
+    Verdict,
+    _film_reviews,
+    reproduce,
+)
 from captum_dynamics.experiments.context import _net, _reviews
 from captum_dynamics.experiments.context._baseline import (
     Line,
@@ -33,6 +39,7 @@ from captum_dynamics.tasks.context import (
     load_context,
     sample_context,
 )
+from captum_dynamics.tasks.imdb import read_reviews
 
 REACHES = {WORDS.index(word): reach for word, (_, reach) in MODIFIERS.items()}
 
@@ -168,11 +175,11 @@ def test_without_reviews_the_section_says_so(
     def none() -> None:
         raise ConnectionError("no network")
 
-    monkeypatch.setattr(_reviews, "download_reviews", none)
+    monkeypatch.setattr(_film_reviews, "download_reviews", none)
     bench = Bench(Options(tmp_path))
     _reviews.reviews_sections(bench, _reviews.Effort())
     (section,) = bench.finish("context", "Context", "none").sections
-    assert section.text.startswith("Left out: no file was given by --data")
+    assert section.text.startswith("Left out: no network")
     assert not section.claims
 
 
@@ -193,7 +200,7 @@ def test_reviews_are_read_and_the_bags_compared(
     found = bench.finish("context", "Context", "none")
     by_name = {claim.what: claim for claim in found.claims}
     trained = load_sentiment("gru")
-    split = _reviews.hold_out(_reviews.read_reviews(file), 6)
+    split = _reviews.hold_out(read_reviews(file), 6)
     ids = trained.vocabulary.encode_batch([review.text for review in split.held_out])
     labels = torch.tensor([review.label for review in split.held_out])
     with torch.no_grad():
@@ -211,7 +218,7 @@ def test_reviews_are_read_and_the_bags_compared(
 def test_the_quick_version_runs_to_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_reviews, "download_reviews", _no_reviews)
+    monkeypatch.setattr(_film_reviews, "download_reviews", _no_reviews)
     found = reproduce("context", Options(tmp_path, quick=True))
     assert len(found.sections) == 5
     assert len(list((tmp_path / "figures").glob("*.png"))) == 3

@@ -15,6 +15,7 @@ from captum_dynamics.attr import ModifierEffects, measure_modifiers
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.experiments._bench import Bench
 from captum_dynamics.experiments._claims import reported
+from captum_dynamics.experiments._film_reviews import find_reviews
 from captum_dynamics.experiments.context._baseline import (
     recovered_share,
     right_answers,
@@ -26,11 +27,8 @@ from captum_dynamics.plots import plot_modifiers
 from captum_dynamics.recording import record
 from captum_dynamics.tasks._documents import Documents, logits
 from captum_dynamics.tasks.imdb import (
-    Review,
-    download_reviews,
     encode_reviews,
     hold_out,
-    read_reviews,
 )
 from captum_dynamics.topology import trace_slow_manifold
 
@@ -107,9 +105,10 @@ def strongest(strengths: Float[Tensor, " v"], count: int) -> list[int]:
 def reviews_sections(bench: Bench, effort: Effort) -> None:
     """Add the sections on film reviews, or say that they were left out."""
     title = "Film reviews: a bag of words with the modifiers of the shipped GRU"
-    reviews = _reviews(bench)
-    if isinstance(reviews, str):
-        bench.section(title, f"Left out: {reviews}")
+    try:
+        reviews = find_reviews(bench)
+    except (ImportError, ConnectionError) as error:
+        bench.section(title, f"Left out: {error}")
         return
     trained = load_sentiment("gru")
     split = hold_out(reviews, HELD_OUT)
@@ -125,16 +124,6 @@ def reviews_sections(bench: Bench, effort: Effort) -> None:
     ]
     bench.section(title, _TEXT.format(len(data[0].ids), HELD_OUT))
     _compare(bench, trained, tried, data[0], data[1], effort)
-
-
-def _reviews(bench: Bench) -> list[Review] | str:
-    """The reviews, or why there are none."""
-    if bench.options.data is not None:
-        return read_reviews(bench.options.data)
-    try:
-        return download_reviews()
-    except (ImportError, ConnectionError) as error:
-        return f"no file was given by --data, and none could be fetched ({error})"
 
 
 def _slow_points(

@@ -14,9 +14,9 @@ from captum_dynamics import plots
 from captum_dynamics.analysis import Analysis
 from captum_dynamics.experiments._bench import Bench
 from captum_dynamics.experiments._claims import Claim, at_least, at_most
+from captum_dynamics.experiments._film_reviews import find_reviews
 from captum_dynamics.experiments.line_attractor._reviews import (
     Reviews,
-    find_reviews,
     prepare_reviews,
     review_accuracy,
     review_subject,

@@ -27,11 +27,9 @@ from captum_dynamics.tasks._imdb_data import build_vocabulary
 from captum_dynamics.tasks._training import Checkpoint
 from captum_dynamics.tasks.imdb import (
     Review,
-    download_reviews,
     encode_reviews,
     fit_word_scores,
     hold_out,
-    read_reviews,
 )
 
 HELD_OUT = 5000
@@ -74,17 +72,6 @@ class Reviews:
         """SHA-256 of what a network learns from: other reviews, other weights."""
         read = (self.vocabulary.words, self.training.ids, self.training.labels.tolist())
         return hashlib.sha256(repr(read).encode("utf-8")).hexdigest()
-
-
-def find_reviews(bench: Bench) -> list[Review]:
-    """The user's file, else the reviews that `datasets` fetches.
-
-    Raises:
-        ImportError: without the package `datasets`.
-        ConnectionError: without a network.
-    """
-    path = bench.options.data
-    return download_reviews() if path is None else read_reviews(path)
 
 
 def prepare_reviews(reviews: list[Review], *, quick: bool) -> Reviews:
