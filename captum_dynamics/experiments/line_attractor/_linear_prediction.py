@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from captum_dynamics._typing import Inputs, Mask, PerPoint, States
+from captum_dynamics._typing import Inputs, PerPoint, States
 from captum_dynamics.dynamics import DynamicsMap
 from captum_dynamics.fixed_points import FixedPoints, Kind, find_slow_points
 from captum_dynamics.recording import Trajectories
@@ -31,8 +32,8 @@ class LinearPicture:
     """
 
     dynamics: DynamicsMap
-    anchors: States
-    constant: Inputs
+    anchors: Float[Tensor, "m d"]
+    constant: Float[Tensor, "1 k"]
 
     def step(self, states: States, inputs: Inputs) -> States:
         """The next state, as the picture has it."""
@@ -78,7 +79,7 @@ class LinearPicture:
 def linear_picture(
     dynamics: DynamicsMap,
     runs: Trajectories,
-    constant: Inputs,
+    constant: Float[Tensor, "1 k"],
     *,
     steps: int,
     q_slow: float,
@@ -107,5 +108,5 @@ def _slow(found: FixedPoints) -> FixedPoints:
     return slow if len(slow) else found[found.residual_norms.argsort()[:1]]
 
 
-def _sample(valid: Mask, generator: torch.Generator) -> Tensor:
+def _sample(valid: Bool[Tensor, "n t"], generator: torch.Generator) -> Tensor:
     return torch.randperm(int(valid.sum()), generator=generator)[:JUDGED]
