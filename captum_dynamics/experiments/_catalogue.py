@@ -37,7 +37,7 @@ class Experiment:
 EXPERIMENTS = {
     "line-attractor": Experiment(
         "Line attractors in sentiment networks (Maheswaranathan et al., NeurIPS 2019)",
-        60,
+        40,
         4,
         "line_attractor",
     ),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
 class Verdict(Enum):
     """Whether a number of ours supports the claim.
 
-    `REPORTED` judges nothing: no bound was set before the run.
+    `REPORTED` judges nothing: no bound was set before the run. `HOLDS` and `FAILS` are
+    of checks of our own, which no paper claims.
     """
 
     REPRODUCED = "reproduced"
     NOT_REPRODUCED = "not reproduced"
     REPORTED = "reported"
+    HOLDS = "check holds"
+    FAILS = "check fails"
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,12 @@ def holds(
         note: what a reader must know.
     """
     return Claim(what, paper, ours, wanted, _verdict(is_so), note)
+
+
+def check(claim: Claim) -> Claim:
+    """Make a claim a check of ours, which does not count as one of the paper."""
+    holding = claim.verdict is Verdict.REPRODUCED
+    return replace(claim, verdict=Verdict.HOLDS if holding else Verdict.FAILS)
 
 
 def reported(

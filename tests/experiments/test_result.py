@@ -21,6 +21,7 @@ from captum_dynamics.experiments import (
 from captum_dynamics.experiments._claims import (
     at_least,
     at_most,
+    check,
     holds,
     reported,
     within,
@@ -36,6 +37,7 @@ def finished(folder: Path, *, quick: bool = False) -> Reproduction:
         at_least("accuracy | GRU", 0.9123, 0.88, paper="0.869", form=".3f"),
         at_most("components", math.nan, 2, note="the search found nothing"),
         reported("seconds", 12.5),
+        check(at_most("error", 0.0, 1.0)),
     )
     bench.numbers["by_seed"] = {0: [0.5, math.inf]}
     return bench.finish("accuracy", "A title", "captum-dynamics reproduce accuracy")
@@ -52,6 +54,8 @@ def finished(folder: Path, *, quick: bool = False) -> Reproduction:
         (within("a", 1.3, 0.8, 1.2), Verdict.NOT_REPRODUCED),
         (holds("a", "a line", False, wanted="no line"), Verdict.NOT_REPRODUCED),
         (reported("a", 1.0), Verdict.REPORTED),
+        (check(at_least("a", 2.0, 2.0)), Verdict.HOLDS),
+        (check(at_least("a", 1.0, 2.0)), Verdict.FAILS),
     ],
     ids=lambda value: getattr(value, "name", getattr(value, "what", "")),
 )

@@ -19,7 +19,7 @@ from captum_dynamics.fixed_points import Kind
 from captum_dynamics.models import SentimentClassifier
 from captum_dynamics.recording import record
 from captum_dynamics.regimes import Regimes, classify_runs
-from captum_dynamics.topology import Shape
+from captum_dynamics.topology import Shape, SlowManifold
 
 WORDS_APART = 100  # words of each class
 CORRELATED = 0.95  # wanted at each of most slow points
@@ -48,6 +48,7 @@ class LineStatistics:
         coverage: part of the visited range of the readout that slow points cover.
         memory: median time constant of mode 1 where it fades.
         growing_share: slow points where mode 1 grows.
+        attracting_share: slow points where mode 2 fades: all but mode 1 attract.
         scale: median of |1 / ln|lambda_1||, fading or growing.
         second_scale: the same of mode 2.
         ratio: median over the points of the first by the second.
@@ -78,6 +79,7 @@ class LineStatistics:
     coverage: float
     memory: float
     growing_share: float
+    attracting_share: float
     scale: float
     second_scale: float
     ratio: float
@@ -159,6 +161,7 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
         coverage=result.coverage,
         memory=manifold.memory,
         growing_share=manifold.growing_share,
+        attracting_share=_attracting_share(manifold),
         scale=_median(scales[:, 0]),
         second_scale=_median(scales[:, 1]),
         ratio=_median(scales[:, 0] / scales[:, 1]),
@@ -167,8 +170,10 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
         tangent_alignment=_median(manifold.tangent_alignment),
         axis_alignment=_median(manifold.axis_alignment),
         readout_alignment=result.readout_alignment if len(manifold) else math.nan,
-        auc=word_auc(result.words),
-        score_correlation=result.words.score_correlation,
+        auc=word_auc(result.words) if len(manifold) else math.nan,
+        score_correlation=(
+            result.words.score_correlation if len(manifold) else math.nan
+        ),
         correlated_share=_correlated_share(result, subject.words),
         one_step=one_step,
         free_r2=free_r2,
@@ -277,6 +282,11 @@ def _jacobian_error(result: Analysis, model: SentimentClassifier) -> float:
         jacobian = linear.jacobians[row]
         errors.append(float((jacobian - differences).norm() / jacobian.norm()))
     return max(errors)
+
+
+def _attracting_share(manifold: SlowManifold) -> float:
+    second = manifold.linearization.eigenvalues[:, 1:2].abs()
+    return float((second < 1).double().mean()) if len(second) else math.nan
 
 
 def _turn(periods: Tensor) -> float:
