@@ -25,6 +25,7 @@
 # %matplotlib inline
 import ast
 import re
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -179,7 +180,9 @@ for token in (phonemes.index("AW2"), 0, phonemes.index("R"), STOP):
     held = sounds[token].expand(4, 4000, -1)
     run = layer.rollout(encoded[:4], held)
     moves = (run[:, -1] - run[:, -2]).norm(dim=-1).max()
-    rest = cd.find_token_points(greedy, run[:, -1], torch.tensor([token]))
+    with warnings.catch_warnings():  # where no search converges, the rows say so
+        warnings.simplefilter("ignore", cd.ConvergenceWarning)
+        rest = cd.find_token_points(greedy, run[:, -1], torch.tensor([token]))
     print(f"reads {phonemes[token]}: after 4,000 steps it moves {moves:.0e} a step")
     for row, point in enumerate(cd.linearize(layer, rest.points).eigenvalues):
         print(
