@@ -73,6 +73,8 @@ def test_an_integrator_is_found_to_be_a_line_with_the_numbers_it_was_built_with(
     assert found.free_r2 == pytest.approx(1)
     assert found.free_agreement == 1
     assert found.jacobian_error < 1e-9
+    # A fresh network of four units, with a fresh embedding, uses more than one of them.
+    assert found.dims < found.unlearned_dims <= 4
     assert found.mode_error < 1e-9
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +21,14 @@ from captum_dynamics.fixed_points import Kind
 from captum_dynamics.models import SentimentClassifier
 from captum_dynamics.recording import record
 from captum_dynamics.regimes import Regimes, classify_runs
+from captum_dynamics.tasks._documents import initialize
 from captum_dynamics.topology import Shape, SlowManifold
 
 WORDS_APART = 100  # words of each class
 CORRELATED = 0.95  # wanted at each of most slow points
 CHECKED = 3  # slow points whose derivatives are compared with differences
 STEP = 1e-5
+SAMPLE = 5000  # states of a principal component analysis
 FOLLOWED = 64  # long runs under the mean input
 EXPLAINED = 4  # documents whose words are attributed, for the picture
 
@@ -37,6 +41,7 @@ class LineStatistics:
         dims: principal components for 90 % of the variance of visited states.
         untrained_dims: the same for the layer with fresh weights; NaN where it cannot
             be made anew.
+        unlearned_dims: the same for the network before training, embedding and all.
         read_dims: components for 90 % of the variance of the words' vectors.
         fixed: distinct fixed points found.
         index_sum: sum of their indices, 1 where none is missing and none marginal.
@@ -69,6 +74,7 @@ class LineStatistics:
 
     dims: int
     untrained_dims: float
+    unlearned_dims: int
     read_dims: int
     fixed: int
     index_sum: int
@@ -151,6 +157,7 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
     return LineStatistics(
         dims=visits.dims_for(0.9, visits.variance),
         untrained_dims=_untrained_dims(visits),
+        unlearned_dims=_unlearned_dims(subject, seed),
         read_dims=_read_dims(subject.words),
         fixed=int(fixed.sum()),
         index_sum=int(result.linearization.indices[fixed].sum()),
@@ -245,6 +252,21 @@ def _untrained_dims(visits: Visits) -> float:
     if not len(visits.untrained_variance):
         return math.nan
     return visits.dims_for(0.9, visits.untrained_variance)
+
+
+def _unlearned_dims(subject: Subject, seed: int) -> int:
+    fresh = copy.deepcopy(subject.model)
+    layer: Any = fresh.rnn
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer.reset_parameters()
+        initialize(fresh)
+    lengths = fresh.lengths(subject.ids)
+    states = record(fresh, "rnn", subject.ids, lengths=lengths).sample_states(
+        SAMPLE, generator=torch.Generator().manual_seed(seed)
+    )
+    sizes = torch.linalg.svdvals(states - states.mean(0)).square()
+    return Visits.dims_for(0.9, sizes / sizes.sum())
 
 
 def _read_dims(words: NamedInputs) -> int:

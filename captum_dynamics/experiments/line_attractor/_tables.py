@@ -157,6 +157,11 @@ def _memory(
 def _reported(found: LineStatistics) -> list[Claim]:
     leading = ", ".join(f"{size:.4f}" for size in found.leading[:5])
     return [
+        reported(
+            "components for 90 %, before training, with its embedding",
+            found.unlearned_dims,
+            paper="far more",
+        ),
         reported("shape of the slow points", found.shape, paper="line"),
         reported("visited states that become slow", found.slow_share, form=PERCENT),
         reported("of the readout's range, covered", found.coverage, form=PERCENT),
