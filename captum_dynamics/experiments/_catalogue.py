@@ -38,7 +38,7 @@ EXPERIMENTS = {
     "line-attractor": Experiment(
         "Line attractors in sentiment networks (Maheswaranathan et al., NeurIPS 2019)",
         40,
-        4,
+        2,
         "line_attractor",
     ),
     "context": Experiment(
