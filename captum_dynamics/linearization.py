@@ -86,6 +86,14 @@ class Linearization:
         return decay_times(self.eigenvalues)
 
     @property
+    def time_scales(self) -> Tensor:
+        """Steps (n, d) in which a mode changes by a factor e: |1/ln|lambda||.
+
+        Of modes that fade and modes that grow alike; infinite on the unit circle.
+        """
+        return 1 / self.eigenvalues.abs().log().abs()
+
+    @property
     def slowest_decay(self) -> PerPoint:
         """Largest time constant (n,) of a mode that does not grow; NaN if all grow."""
         times = self.time_constants

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import InputSequences, StateSequences
-
-FinalStates = Float[Tensor, "1 n d"]
+from captum_dynamics.models._recurrence import FinalStates, run_layer
 
 
 class LinearRNN(nn.Module):
@@ -78,15 +76,6 @@ class LinearRNN(nn.Module):
         Returns:
             States after every step (n, t, d), and those after the last (1, n, d).
         """
-        if input.ndim != 3 or input.shape[1] == 0:
-            raise ValueError(
-                f"Expected `input` of shape (n, t, {self.input_size}) and at least one "
-                f"step, got {tuple(input.shape)}."
-            )
-        h = input.new_zeros(len(input), self.hidden_size) if hx is None else hx[0]
-        bias = self.bias_ih_l0 + self.bias_hh_l0
-        visited = []
-        for read in nn.functional.linear(input, self.weight_ih_l0, bias).unbind(1):
-            h = torch.addmm(read, h, self.weight_hh_l0.mT)
-            visited.append(h)
-        return torch.stack(visited, dim=1), h[None]
+        return run_layer(
+            self, input, hx, lambda read, h: torch.addmm(read, h, self.weight_hh_l0.mT)
+        )

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import Inputs, InputSequences, States, StateSequences
+from captum_dynamics.models._recurrence import FinalStates, run_layer
 
-FinalStates = Float[Tensor, "1 n d"]
 Drives = Float[Tensor, "n 2*d"]
 
 
@@ -138,18 +138,9 @@ class UGRNN(nn.Module):
         Returns:
             States after every step (n, t, d), and those after the last (1, n, d).
         """
-        if input.ndim != 3 or input.shape[1] == 0:
-            raise ValueError(
-                f"Expected `input` of shape (n, t, {self.input_size}) and at least one "
-                f"step, got {tuple(input.shape)}."
-            )
-        h = input.new_zeros(len(input), self.hidden_size) if hx is None else hx[0]
-        bias = self.bias_ih_l0 + self.bias_hh_l0
-        visited = []
-        for read in nn.functional.linear(input, self.weight_ih_l0, bias).unbind(1):
-            h = _update(h, read, self.weight_hh_l0)
-            visited.append(h)
-        return torch.stack(visited, dim=1), h[None]
+        return run_layer(
+            self, input, hx, lambda read, h: _update(h, read, self.weight_hh_l0)
+        )
 
 
 def _update(states: States, read: Drives, recurrent: Tensor) -> States:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 
 from captum_dynamics.findings import Findings, Visits
@@ -28,16 +30,22 @@ def draw_visits(ax: Axes, visits: Visits) -> None:
 def draw_points(ax: Axes, findings: Findings) -> None:
     """Add the distinct points of the search, marked by stability."""
     plane = _base.array(findings.visits.project(findings.points.states))
-    names = point_names(findings)
+    draw_by_stability(ax, plane, point_names(findings), size=55, zorder=4)
+
+
+def draw_by_stability(
+    ax: Axes, places: _base.Numbers, names: Sequence[str], *, size: float, zorder: float
+) -> None:
+    """Add points (n, 2), each with the marker of its stability, and count them."""
     for name, style in _base.MARKERS.items():
         rows = [row for row, known in enumerate(names) if known == name]
         if rows:
             ax.scatter(
-                plane[rows, 0],
-                plane[rows, 1],
-                s=55,
+                places[rows, 0],
+                places[rows, 1],
+                s=size,
                 linewidths=1.6,
-                zorder=4,
+                zorder=zorder,
                 label=f"{name} ({len(rows)})",
                 **style,
             )

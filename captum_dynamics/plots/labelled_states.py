@@ -12,6 +12,7 @@ from torch import Tensor
 
 from captum_dynamics.linearization import Linearization, Stability
 from captum_dynamics.plots import _base
+from captum_dynamics.plots._state_plane import draw_by_stability
 from captum_dynamics.topology import Plane
 
 ARROW = 0.85  # length of the longest readout vector, of the states' half width
@@ -125,15 +126,4 @@ def _draw_readouts(
 def _draw_fixed(ax: Axes, plane: Plane, fixed: Linearization) -> None:
     places = _base.array(plane.places(fixed.points.states))
     names = [Stability(verdict).name.lower() for verdict in fixed.stability.tolist()]
-    for name, style in _base.MARKERS.items():
-        rows = [row for row, known in enumerate(names) if known == name]
-        if rows:
-            ax.scatter(
-                places[rows, 0],
-                places[rows, 1],
-                s=42,
-                linewidths=1.3,
-                zorder=6,
-                label=f"{name} ({len(rows)})",
-                **style,
-            )
+    draw_by_stability(ax, places, names, size=42, zorder=6)

@@ -15,6 +15,7 @@ from captum_dynamics.plots.alignment import plot_alignment
 from captum_dynamics.plots.density import plot_density
 from captum_dynamics.plots.input_effects import plot_input_effects
 from captum_dynamics.plots.modes import plot_modes
+from captum_dynamics.plots.panels import panels
 from captum_dynamics.plots.projections import plot_projections
 from captum_dynamics.plots.slow_points import plot_slow_points
 from captum_dynamics.plots.time_constants import plot_time_constants
@@ -30,15 +31,11 @@ TITLES = (
     "what the slow mode keeps",
     "does it follow the line?",
 )
-EFFECTS = 4  # the panel whose legend stands above its axes
-ABOVE_LEGEND = 30.0  # points
 COUNTS = (1, 2, 5, 10, 20, 50, 100)  # of components, on the axis
 MODES = 3  # time constants that are compared
 
 
-def plot_overview(
-    findings: Findings, *, figure: Figure | None = None
-) -> tuple[Figure, tuple[Axes, ...]]:
+def plot_overview(findings: Findings) -> tuple[Figure, tuple[Axes, ...]]:
     """Draw the eight panels of an analysis in one figure.
 
     They are those of the report, in the order of figure 3 of the paper on sentiment
@@ -46,14 +43,11 @@ def plot_overview(
 
     Args:
         findings: what `analyze` returned.
-        figure: where to draw; a new one by default.
 
     Returns:
         The figure and its eight axes.
     """
-    if figure is None:
-        figure = Figure(figsize=(15.5, 7.2), layout="constrained")
-    axes = tuple(figure.subplots(2, 4).flat)
+    figure, axes = panels(TITLES, columns=4, width=3.9, height=3.6)
     plot_variance(findings.visits, ax=axes[0])
     plot_density(findings.visits, ax=axes[1])
     plot_slow_points(findings, ax=axes[2])
@@ -62,9 +56,6 @@ def plot_overview(
     plot_projections(findings.words, ax=axes[5])
     plot_modes(findings, ax=axes[6])
     plot_alignment(findings.manifold, ax=axes[7])
-    for row, (ax, title) in enumerate(zip(axes, TITLES, strict=True)):
-        pad = ABOVE_LEGEND if row == EFFECTS else None
-        ax.set_title(title, fontsize=_base.SMALL + 2, color=_base.INK, pad=pad)
     return figure, axes
 
 
@@ -134,12 +125,12 @@ def _draw_variance(ax: Axes, findings: Findings, name: str, colour: str) -> None
 
 
 def _draw_times(ax: Axes, findings: Findings, place: int) -> None:
-    rates = findings.manifold.linearization.eigenvalues.abs().log().abs()
-    for mode in range(min(MODES, rates.shape[1])):
+    scales = findings.manifold.linearization.time_scales
+    for mode in range(min(MODES, scales.shape[1])):
         _draw_range(
             ax,
             place + 0.22 * (mode - 1),
-            1 / rates[:, mode],
+            scales[:, mode],
             _base.CYCLE[mode],
             marker="os^"[mode],
             label=f"mode {mode + 1}" if place == 0 else None,

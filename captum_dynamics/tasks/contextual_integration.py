@@ -15,12 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import OutputSequences
 from captum_dynamics.tasks._command import run_training, training_parser
-from captum_dynamics.tasks.sequence_task import Sequences, SequenceTask
+from captum_dynamics.tasks.sequence_task import (
+    RegressionTask,
+    Sequences,
+    SequenceTask,
+)
 
 __all__ = ["ContextualIntegration", "main"]
 
@@ -42,7 +45,7 @@ example:
 
 
 @dataclass(frozen=True)
-class ContextualIntegration(SequenceTask):
+class ContextualIntegration(RegressionTask):
     """The sum so far of the stream that the context names, at every step.
 
     A stream is white noise of variance 1 around a mean that is drawn for the sequence.
@@ -73,8 +76,6 @@ class ContextualIntegration(SequenceTask):
     streams: int = 2
     steps: int = 50
     drift: float = 0.2
-
-    measure = "share of variance"
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -114,15 +115,6 @@ class ContextualIntegration(SequenceTask):
         targets = cued.cumsum(1) / math.sqrt(self.steps)
         inputs = torch.cat([streams, cues.expand(shape)], dim=-1)
         return Sequences(inputs, targets, torch.full((sequences,), self.steps))
-
-    def loss(self, answers: OutputSequences, data: Sequences) -> Tensor:
-        """Mean squared error at all steps."""
-        return nn.functional.mse_loss(answers, data.targets)
-
-    def score(self, answers: OutputSequences, data: Sequences) -> float:
-        """Share of the sums' variance that the answers explain."""
-        missed = (answers - data.targets).square().sum()
-        return float(1 - missed / (data.targets - data.targets.mean()).square().sum())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -141,11 +141,7 @@ def encode_reviews(
 
 
 def fit_word_scores(
-    training: Documents,
-    held_out: Documents,
-    *,
-    size: int,
-    inverse_penalty: float = INVERSE_PENALTY,
+    training: Documents, held_out: Documents, *, size: int
 ) -> tuple[Tensor, float]:
     """Fit a bag-of-words logistic regression: which words occur, in any order.
 
@@ -157,8 +153,6 @@ def fit_word_scores(
         training: Reviews to learn from.
         held_out: Reviews to judge by.
         size: Number of words.
-        inverse_penalty: The smaller, the nearer to zero are the coefficients. By
-            default they are comparable among words, at some cost of accuracy.
 
     Returns:
         Coefficients of shape (size,), 0 for the special words, and the held-out
@@ -186,7 +180,7 @@ def fit_word_scores(
         shape = (len(documents.ids), size)
         return csr_matrix(([1.0] * len(pairs), (rows, words)), shape=shape)
 
-    regression = LogisticRegression(C=inverse_penalty, max_iter=1000)
+    regression = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000)
     regression.fit(presence(training), training.labels.numpy())
     right = regression.score(presence(held_out), held_out.labels.numpy())
     return torch.from_numpy(regression.coef_[0]).float(), float(right)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_dynamics import _checks
 from captum_dynamics._typing import Counts, InputSequences, OutputSequences
@@ -18,6 +18,7 @@ from captum_dynamics.tasks._training import Checkpoint, Recipe, fit, squared_wei
 
 __all__ = [
     "Checkpoint",
+    "RegressionTask",
     "SequenceTask",
     "Sequences",
     "evaluate_task",
@@ -90,6 +91,21 @@ class SequenceTask(ABC):
     @abstractmethod
     def score(self, answers: OutputSequences, data: Sequences) -> float:
         """How good answers (n, t, m) are, 1 for perfect ones."""
+
+
+class RegressionTask(SequenceTask):
+    """A task whose targets (n, t, 1) are numbers to say at every step."""
+
+    measure = "share of variance"
+
+    def loss(self, answers: OutputSequences, data: Sequences) -> Tensor:
+        """Mean squared error at all steps."""
+        return nn.functional.mse_loss(answers, data.targets)
+
+    def score(self, answers: OutputSequences, data: Sequences) -> float:
+        """Share of the targets' variance that the answers explain."""
+        missed = (answers - data.targets).square().sum()
+        return float(1 - missed / (data.targets - data.targets.mean()).square().sum())
 
 
 def train_task(

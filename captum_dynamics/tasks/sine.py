@@ -13,12 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
 
 from captum_dynamics import _checks
-from captum_dynamics._typing import OutputSequences
 from captum_dynamics.tasks._command import run_training, training_parser
-from captum_dynamics.tasks.sequence_task import Sequences, SequenceTask
+from captum_dynamics.tasks.sequence_task import (
+    RegressionTask,
+    Sequences,
+    SequenceTask,
+)
 
 __all__ = ["FrequencyCuedSine", "main"]
 
@@ -41,7 +43,7 @@ example:
 
 
 @dataclass(frozen=True)
-class FrequencyCuedSine(SequenceTask):
+class FrequencyCuedSine(RegressionTask):
     """One of `levels` sine waves, asked for by a constant input.
 
     Level j is asked for by the input j / levels + 1/4, and has the frequency
@@ -75,8 +77,6 @@ class FrequencyCuedSine(SequenceTask):
     steps: int = 100
     lowest: float = 0.1
     highest: float = 0.6
-
-    measure = "share of variance"
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -118,15 +118,6 @@ class FrequencyCuedSine(SequenceTask):
         cue = (level.double() / self.levels + OFFSET).expand(-1, self.steps, -1)
         lengths = torch.full((sequences,), self.steps)
         return Sequences(cue.float(), torch.sin(frequency * clock).float(), lengths)
-
-    def loss(self, answers: OutputSequences, data: Sequences) -> Tensor:
-        """Mean squared error at all steps."""
-        return nn.functional.mse_loss(answers, data.targets)
-
-    def score(self, answers: OutputSequences, data: Sequences) -> float:
-        """Share of the waves' variance that the answers explain."""
-        missed = (answers - data.targets).square().sum()
-        return float(1 - missed / (data.targets - data.targets.mean()).square().sum())
 
 
 def main(argv: Sequence[str] | None = None) -> None:

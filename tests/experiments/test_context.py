@@ -19,14 +19,13 @@ from captum_dynamics.experiments import (
     _film_reviews,
     reproduce,
 )
+from captum_dynamics.experiments._bag_of_words import right_answers, term_presence
 from captum_dynamics.experiments.context import _net, _reviews
 from captum_dynamics.experiments.context._baseline import (
     Line,
     count_terms,
     r_squared,
     recovered_share,
-    right_answers,
-    term_presence,
 )
 from captum_dynamics.experiments.context._reading import nearest_left_mode
 from captum_dynamics.experiments.context._toy import toy_sections

@@ -34,7 +34,7 @@ class Stage:
     after: Stage | None = None
 
 
-# Those of the net of the tests (tests/data/README.md). Low rates, since higher ones
+# Those of the shipped net (models/weights/README.md). Low rates, since higher ones
 # grow weights so large that one-hot words open gates for themselves, and input
 # Jacobians say little of what words do: chosen with the analysis in view, which the
 # page says.

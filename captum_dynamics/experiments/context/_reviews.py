@@ -13,12 +13,12 @@ from captum_dynamics.adapters import adapt
 from captum_dynamics.analysis._measure import task_step
 from captum_dynamics.attr import ModifierEffects, measure_modifiers
 from captum_dynamics.dynamics import DynamicsMap
+from captum_dynamics.experiments._bag_of_words import right_answers
 from captum_dynamics.experiments._bench import Bench
 from captum_dynamics.experiments._claims import reported
 from captum_dynamics.experiments._film_reviews import find_reviews
 from captum_dynamics.experiments.context._baseline import (
     recovered_share,
-    right_answers,
 )
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.models import SentimentModel, load_sentiment

@@ -11,6 +11,7 @@ from torch import Tensor
 from captum_dynamics._typing import Counts, Mask, OtherStates, PerPoint, States
 from captum_dynamics.adapters import adapt
 from captum_dynamics.analysis._measure import task_step
+from captum_dynamics.experiments._variance import shares_of_variance
 from captum_dynamics.fixed_points import (
     FixedPoints,
     Kind,
@@ -110,11 +111,10 @@ class Geometry:
 
         NaN where no state is slow.
         """
-        rates = self.manifold.linearization.eigenvalues.abs().log().abs()
-        if not len(rates):
+        scales = self.manifold.linearization.time_scales
+        if not len(scales):
             return torch.full_like(self.plane.origin, torch.nan)
-        ranked = rates.sort(dim=1).values
-        times: Tensor = (1 / ranked).median(0).values
+        times: Tensor = scales.sort(dim=1, descending=True).values.median(0).values
         return times
 
     @property
@@ -202,13 +202,6 @@ def _attracts(fixed: Linearization | None) -> Mask:
         return torch.zeros(0, dtype=torch.bool)
     attracts: Mask = fixed.stability == int(Stability.ATTRACTOR)
     return attracts
-
-
-def shares_of_variance(states: States) -> Float[Tensor, " r"]:
-    """Share of the variance in each principal component, in decreasing order."""
-    variances = torch.linalg.svdvals(states - states.mean(0)) ** 2
-    shares: Tensor = variances / variances.sum()
-    return shares
 
 
 def numbered(targets: Tensor) -> Int[Tensor, " n"]:

@@ -11,6 +11,7 @@ import torch
 
 from captum_dynamics._typing import PerPoint
 from captum_dynamics.analysis import NamedInputs
+from captum_dynamics.experiments._bag_of_words import right_answers
 from captum_dynamics.experiments._bench import Bench
 from captum_dynamics.experiments.line_attractor._statistics import Subject
 from captum_dynamics.models import SentimentClassifier, Vocabulary
@@ -34,7 +35,6 @@ from captum_dynamics.tasks.imdb import (
 
 HELD_OUT = 5000
 LONGEST_REVIEW = 10_000  # words; no review is longer
-PENALTIES = (0.01, 0.03, 0.1, 0.3)  # inverse, of the bag of words
 WORDS = 16000
 SHOWN_WORDS = 2000  # most frequent words whose effect is looked at
 READ = 200  # reviews that are analysed
@@ -85,24 +85,14 @@ def prepare_reviews(reviews: list[Review], *, quick: bool) -> Reviews:
     held_out = encode_reviews(vocabulary, split.held_out)
     scores, _ = fit_word_scores(training, held_out, size=len(vocabulary))
     # A bag of words may read the whole of a review, not only what the networks read.
-    whole = [
-        encode_reviews(vocabulary, part, max_words=LONGEST_REVIEW) for part in split
-    ]
-    best = choose_penalty(whole[0], size=len(vocabulary))
-    _, bag = fit_word_scores(*whole, size=len(vocabulary), inverse_penalty=best)
+    right, _ = right_answers(
+        encode_reviews(vocabulary, split.training, max_words=LONGEST_REVIEW),
+        encode_reviews(vocabulary, split.held_out, max_words=LONGEST_REVIEW),
+        len(vocabulary),
+        {},
+    )
+    bag = float(right.double().mean())
     return Reviews(vocabulary, training, held_out, scores, bag)
-
-
-def choose_penalty(training: Documents, *, size: int) -> float:
-    """The penalty with which four fifths of the training reviews tell the last best."""
-    edge = len(training.ids) * 4 // 5
-    kept = Documents(training.ids[:edge], training.labels[:edge])
-    judged = Documents(training.ids[edge:], training.labels[edge:])
-    right = {
-        penalty: fit_word_scores(kept, judged, size=size, inverse_penalty=penalty)[1]
-        for penalty in PENALTIES
-    }
-    return max(right, key=right.__getitem__)
 
 
 def train_on_reviews(bench: Bench, reviews: Reviews, arch: str) -> SentimentClassifier:

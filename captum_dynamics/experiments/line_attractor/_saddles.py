@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import torch
 
-from captum_dynamics.adapters import adapt
 from captum_dynamics.analysis import Analysis
 from captum_dynamics.experiments._claims import Claim, reported
+from captum_dynamics.experiments._variance import shares_of_variance
 from captum_dynamics.experiments.line_attractor._statistics import Subject
 from captum_dynamics.fixed_points import Kind, find_slow_points
 from captum_dynamics.linearization import linearize
-from captum_dynamics.recording import record
 from captum_dynamics.solvers import LevenbergMarquardt
 
 STARTS = 300
@@ -64,9 +63,7 @@ def find_saddle_line(subject: Subject, result: Analysis, *, seed: int) -> Saddle
         result: of `subject.analyze`.
         seed: of the choice of states.
     """
-    model, ids = subject.model, subject.ids
-    dynamics = adapt(model, "rnn")
-    runs = record(model, "rnn", ids, lengths=model.lengths(ids), dynamics=dynamics)
+    dynamics, runs = subject.dynamics, subject.runs
     generator = torch.Generator().manual_seed(seed)
     residual = SLOW * result.visits.task_step
     found = find_slow_points(
@@ -89,13 +86,12 @@ def find_saddle_line(subject: Subject, result: Analysis, *, seed: int) -> Saddle
     )
     pairs = (torch.stack([push, result.words.scores]) for push in pushes)
     correlations = torch.stack([torch.corrcoef(pair)[0, 1].abs() for pair in pairs])
-    sizes = torch.linalg.svdvals(slow.states - slow.states.mean(0)).square()
     low, high = result.visits.readout_range
     read = slow.states @ result.readout
     covered = min(float(read.max()), high) - max(float(read.min()), low)
     return SaddleLine(
         share=len(slow) / len(found),
-        first_component=float(sizes[0] / sizes.sum()),
+        first_component=float(shares_of_variance(slow.states)[0]),
         coverage=max(0.0, covered) / (high - low),
         kept=float(linear.eigenvalues[rows, nearest].real.median()),
         unstable_dims=float(linear.unstable_dims.double().median()),

@@ -5,21 +5,23 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from captum_dynamics._typing import PerPoint
-from captum_dynamics.adapters import adapt
+from captum_dynamics.adapters import RecurrentAdapter, adapt
 from captum_dynamics.analysis import Analysis, NamedInputs, analyze
+from captum_dynamics.experiments._variance import shares_of_variance
 from captum_dynamics.experiments.line_attractor._linear_prediction import (
     linear_picture,
 )
 from captum_dynamics.findings import Visits, Words
 from captum_dynamics.fixed_points import Kind
 from captum_dynamics.models import SentimentClassifier
-from captum_dynamics.recording import record
+from captum_dynamics.recording import Trajectories, record
 from captum_dynamics.regimes import Regimes, classify_runs
 from captum_dynamics.tasks._documents import initialize
 from captum_dynamics.topology import Shape, SlowManifold
@@ -126,6 +128,19 @@ class Subject:
     words: NamedInputs
     reference: Tensor | None = None
 
+    @cached_property
+    def dynamics(self) -> RecurrentAdapter:
+        """The recurrent layer as a map."""
+        return adapt(self.model, "rnn")
+
+    @cached_property
+    def runs(self) -> Trajectories:
+        """The states that the documents lead to."""
+        lengths = self.model.lengths(self.ids)
+        return record(
+            self.model, "rnn", self.ids, lengths=lengths, dynamics=self.dynamics
+        )
+
     def analyze(self, seed: int) -> Analysis:
         """Find points, slow points and what words do."""
         return analyze(
@@ -149,8 +164,7 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
         seed: of the choice of steps and anchors.
     """
     visits, manifold = result.visits, result.manifold
-    rates = manifold.linearization.eigenvalues.abs().log().abs()
-    scales = 1 / rates
+    scales = manifold.linearization.time_scales
     # Without a fixed point, an analysis shows the slowest rows of the search instead.
     fixed = result.points.kind == Kind.FIXED
     one_step, free_r2, agreement = _linear_prediction(subject, result, seed)
@@ -185,7 +199,7 @@ def measure_line(subject: Subject, result: Analysis, *, seed: int) -> LineStatis
         one_step=one_step,
         free_r2=free_r2,
         free_agreement=agreement,
-        jacobian_error=_jacobian_error(result, subject.model),
+        jacobian_error=_jacobian_error(result, subject.dynamics),
         mode_error=_mode_error(result),
     )
 
@@ -198,12 +212,9 @@ def long_runs(subject: Subject, result: Analysis, *, seed: int) -> Regimes:
         result: of `subject.analyze`.
         seed: of the choice of states.
     """
-    model, ids = subject.model, subject.ids
-    dynamics = adapt(model, "rnn")
-    runs = record(model, "rnn", ids, lengths=model.lengths(ids), dynamics=dynamics)
     generator = torch.Generator().manual_seed(seed)
-    starts = runs.sample_states(FOLLOWED, generator=generator)
-    return classify_runs(dynamics, starts, result.visits.reference_input[None])
+    starts = subject.runs.sample_states(FOLLOWED, generator=generator)
+    return classify_runs(subject.dynamics, starts, result.visits.reference_input[None])
 
 
 def word_auc(words: Words, count: int = WORDS_APART) -> float:
@@ -222,12 +233,10 @@ def _linear_prediction(
     subject: Subject, result: Analysis, seed: int
 ) -> tuple[float, float, float]:
     """One-step error, and R^2 of logits and agreement of labels of a free run."""
-    model, ids = subject.model, subject.ids
+    model, ids, runs = subject.model, subject.ids, subject.runs
     generator = torch.Generator().manual_seed(seed)
-    dynamics = adapt(model, "rnn")
-    runs = record(model, "rnn", ids, lengths=model.lengths(ids), dynamics=dynamics)
     picture = linear_picture(
-        dynamics,
+        subject.dynamics,
         runs,
         result.visits.reference_input[None].double(),
         steps=result.manifold.steps,
@@ -265,14 +274,11 @@ def _unlearned_dims(subject: Subject, seed: int) -> int:
     states = record(fresh, "rnn", subject.ids, lengths=lengths).sample_states(
         SAMPLE, generator=torch.Generator().manual_seed(seed)
     )
-    sizes = torch.linalg.svdvals(states - states.mean(0)).square()
-    return Visits.dims_for(0.9, sizes / sizes.sum())
+    return Visits.dims_for(0.9, shares_of_variance(states))
 
 
 def _read_dims(words: NamedInputs) -> int:
-    vectors = words.inputs.double()
-    sizes = torch.linalg.svdvals(vectors - vectors.mean(0)).square()
-    return Visits.dims_for(0.9, sizes / sizes.sum())
+    return Visits.dims_for(0.9, shares_of_variance(words.inputs.double()))
 
 
 def _correlated_share(result: Analysis, words: NamedInputs) -> float:
@@ -289,9 +295,9 @@ def _correlated_share(result: Analysis, words: NamedInputs) -> float:
     return float((torch.stack(found) >= CORRELATED).double().mean())
 
 
-def _jacobian_error(result: Analysis, model: SentimentClassifier) -> float:
+def _jacobian_error(result: Analysis, dynamics: RecurrentAdapter) -> float:
     """Of |J - central differences| / |J| at some points, the largest."""
-    linear, dynamics = result.linearization, adapt(model, "rnn")
+    linear = result.linearization
     errors = []
     for row in range(min(CHECKED, len(linear))):
         steps = STEP * torch.eye(dynamics.state_dim, dtype=torch.float64)

@@ -11,22 +11,24 @@ from torch import Tensor
 
 from captum_dynamics.adapters import adapt
 from captum_dynamics.experiments._bench import Bench
-from captum_dynamics.experiments._claims import at_least, at_most, reported, within
+from captum_dynamics.experiments._claims import (
+    Claim,
+    at_least,
+    at_most,
+    reported,
+    within,
+)
 from captum_dynamics.experiments.universality._geometry import (
     compare_geometry,
     visited_units,
 )
+from captum_dynamics.experiments.universality._nets import trained_net
 from captum_dynamics.experiments.universality._plan import NAMES, Plan
 from captum_dynamics.linearization import Linearization
 from captum_dynamics.models import ARCHITECTURES, SequenceNet
 from captum_dynamics.recording import record
 from captum_dynamics.tasks.contextual_integration import ContextualIntegration
-from captum_dynamics.tasks.sequence_task import (
-    evaluate_task,
-    load_net,
-    save_net,
-    train_task,
-)
+from captum_dynamics.tasks.sequence_task import evaluate_task
 from captum_dynamics.topology import SlowManifold, trace_slow_manifold
 
 # Set before the run: a net that has learned; the effect of one unit of the stream that
@@ -137,22 +139,10 @@ def _train_longer(bench: Bench, plan: Plan, task: ContextualIntegration) -> None
 def _net(
     bench: Bench, plan: Plan, task: ContextualIntegration, arch: str, seed: int
 ) -> SequenceNet:
-    size, updates = plan.sine_size, plan.integration_updates
-    return bench.net(
-        f"integration_{arch}_{seed}_{updates}",
-        {"arch": arch, "net": seed, "task": task, "size": size, "updates": updates},
-        lambda checkpoint: train_task(
-            task,
-            arch,
-            size,
-            seed=bench.seed + seed,
-            updates=updates,
-            checkpoint=checkpoint,
-            show_progress=bench.show_progress,
-        ),
-        save_net,
-        load_net,
-    )
+    updates = plan.integration_updates
+    name = f"integration_{arch}_{seed}_{updates}"
+    size = plan.sine_size
+    return trained_net(bench, name, task, arch, seed, size=size, updates=updates)
 
 
 @torch.no_grad()
@@ -262,26 +252,30 @@ def claim_lines(
         own: networks of one architecture.
         task: what they do.
     """
+    bench.claim(
+        *_memory_claims(plan, name, own, task),
+        *_effect_claims(name, own),
+        *_holding_claims(name, own, task),
+    )
+
+
+def _memory_claims(
+    plan: Plan, name: str, own: Sequence[Integrator], task: ContextualIntegration
+) -> list[Claim]:
+    """How good the networks are, and how long their lines last."""
     slow = [manifold for net in own for manifold in net.manifolds]
     lines = sum(manifold.shape.value == "line" for manifold in slow)
-    memory = torch.tensor([manifold.memory for manifold in slow])
-    named = torch.cat([net.named for net in own])
-    other = torch.cat([net.other for net in own]).abs()
-    alone = torch.cat([net.one_mode.diagonal() for net in own])
+    memory = float(torch.tensor([one.memory for one in slow]).nanmedian())
     share = sum(manifold.slow_share for manifold in slow) / len(slow)
-    held = torch.cat([net.held for net in own])
-    moving = torch.cat([net.moving for net in own])
     score = min(net.score for net in own)
-    bench.claim(
+    return [
         at_least(f"{name}: lowest share of variance", score, SCORE, form=".4f"),
         at_least(
             f"{name}: median time constant of the leading mode, steps",
-            float(memory.nanmedian()),
+            memory,
             task.steps,
             paper="approximate line attractors",
-            note=""
-            if float(memory.nanmedian()) >= task.steps
-            else _reason(plan, score, share),
+            note="" if memory >= task.steps else _reason(plan, score, share),
         ),
         reported(
             f"{name}: share of slow points whose leading mode grows",
@@ -295,6 +289,15 @@ def claim_lines(
             note="The verdict of `trace_slow_manifold`; why it is another for some is "
             "in result.json.",
         ),
+    ]
+
+
+def _effect_claims(name: str, own: Sequence[Integrator]) -> list[Claim]:
+    """What the networks keep of the stream that is named, and of the other."""
+    named = torch.cat([net.named for net in own])
+    other = torch.cat([net.other for net in own]).abs()
+    alone = torch.cat([net.one_mode.diagonal() for net in own])
+    return [
         within(
             f"{name}: effect of the named stream",
             float(named.median()),
@@ -312,6 +315,16 @@ def claim_lines(
             float(alone.median()),
             paper="all in the vanilla net, a part in gated ones",
         ),
+    ]
+
+
+def _holding_claims(
+    name: str, own: Sequence[Integrator], task: ContextualIntegration
+) -> list[Claim]:
+    """What is left of answers, and whether states rest."""
+    held = torch.cat([net.held for net in own])
+    moving = torch.cat([net.moving for net in own])
+    return [
         reported(
             f"{name}: answers left after {task.steps} steps without streams",
             f"{float(held.min()):.2f} to {float(held.max()):.2f}",
@@ -321,7 +334,7 @@ def claim_lines(
             f"{name}: length of the state's steps then, share of that in use",
             f"{float(moving.min()):.2g} to {float(moving.max()):.2g}",
         ),
-    )
+    ]
 
 
 def _reason(plan: Plan, score: float, share: float) -> str:

@@ -22,17 +22,13 @@ from captum_dynamics.experiments.universality._geometry import (
     draw_embeddings,
     visited_units,
 )
+from captum_dynamics.experiments.universality._nets import trained_net
 from captum_dynamics.experiments.universality._plan import NAMES, Plan
 from captum_dynamics.fixed_points import FixedPoints, Kind, find_fixed_points
 from captum_dynamics.linearization import Linearization, linearize
 from captum_dynamics.models import ARCHITECTURES, SequenceNet
 from captum_dynamics.recording import record
-from captum_dynamics.tasks.sequence_task import (
-    evaluate_task,
-    load_net,
-    save_net,
-    train_task,
-)
+from captum_dynamics.tasks.sequence_task import evaluate_task
 from captum_dynamics.tasks.sine import OFFSET, FrequencyCuedSine
 
 # Set before the run: a net that has learned, and frequencies that match.
@@ -127,22 +123,10 @@ def run(bench: Bench, plan: Plan) -> None:
 def _net(
     bench: Bench, plan: Plan, task: FrequencyCuedSine, arch: str, seed: int
 ) -> SequenceNet:
-    size, updates = plan.sine_size, plan.sine_updates
-    return bench.net(
-        f"sine_{arch}_{seed}",
-        {"arch": arch, "net": seed, "task": task, "size": size, "updates": updates},
-        lambda checkpoint: train_task(
-            task,
-            arch,
-            size,
-            seed=bench.seed + seed,
-            updates=updates,
-            checkpoint=checkpoint,
-            show_progress=bench.show_progress,
-        ),
-        save_net,
-        load_net,
-    )
+    updates = plan.sine_updates
+    name = f"sine_{arch}_{seed}"
+    size = plan.sine_size
+    return trained_net(bench, name, task, arch, seed, size=size, updates=updates)
 
 
 def cue_inputs(task: FrequencyCuedSine, levels: PerCue) -> Float[Tensor, "c t 1"]:
