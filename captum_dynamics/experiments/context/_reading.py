@@ -138,9 +138,8 @@ def nearest_left_mode(linear: Linearization, deflections: States) -> Nearest:
     def at_best(values: Tensor) -> Tensor:
         return values.gather(1, best)[:, 0]
 
-    rates = linear.eigenvalues.abs().log().abs()
     return Nearest(
         torch.rad2deg(at_best(cosines).clamp(max=1).acos()),
         at_best(is_pair),
-        1 / at_best(rates),
+        at_best(linear.time_scales),
     )
