@@ -223,7 +223,16 @@ def test_the_first_error_ends_the_work(executor: Executor, tmp_path: Path) -> No
     assert work_rests(tmp_path)
 
 
+@pytest.fixture
+def _heeding_interruptions() -> Iterator[None]:
+    """A shell starts what it puts in the background with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @EVERYONE
+@pytest.mark.usefixtures("_heeding_interruptions")
 def test_an_interruption_cancels_what_waits(executor: Executor, tmp_path: Path) -> None:
     work = [(number, str(tmp_path)) for number in range(60)]
     when_begun(tmp_path / "0", partial(os.kill, HERE, signal.SIGINT))
