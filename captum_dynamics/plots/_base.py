@@ -52,7 +52,8 @@ def axes_for(
     ax.tick_params(which="both", labelsize=SMALL, color=GREY, labelcolor=INK)
     ax.grid(True, color="#E8EBEF", linewidth=0.6)
     ax.set_axisbelow(True)
-    return cast(Figure, ax.figure), ax
+    # The whole figure, where the axes are of a part of one.
+    return cast(Figure, ax.figure.figure), ax
 
 
 def name_axes(ax: Axes, x: str, y: str) -> None:

@@ -16,6 +16,8 @@ def test_the_overview_has_the_eight_panels_of_the_report() -> None:
     assert len(axes) == 8
     assert len(figure.subfigs) == 8
     assert axes[3].figure.get_suptitle() == "memory"
+    whole, _ = plots.plot_variance(analysis.visits, ax=axes[0])
+    assert whole is figure
     alone = plots.plot_variance(analysis.visits)[1].get_lines()[1].get_ydata()
     np.testing.assert_array_equal(axes[0].get_lines()[1].get_ydata(), alone)
 
