@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def axes_for(
     ax.grid(True, color="#E8EBEF", linewidth=0.6)
     ax.set_axisbelow(True)
     # The whole figure, where the axes are of a part of one.
-    return cast(Figure, ax.figure.figure), ax
+    return ax.figure.figure, ax
 
 
 def name_axes(ax: Axes, x: str, y: str) -> None:
